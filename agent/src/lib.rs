@@ -1,0 +1,1 @@
+//! Sextant: node agent and receiver.
