@@ -1,1 +1,7 @@
-//! Sextant: node agent and receiver.
+//! Sextant: one binary for Linux nodes scheduled by sched_ext, in two roles, `node` and `receiver`.
+//!
+//! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
+
+pub mod api;
+pub mod domain;
+pub mod host;
