@@ -5,3 +5,5 @@
 pub mod api;
 pub mod domain;
 pub mod host;
+pub mod http;
+pub mod telemetry;
