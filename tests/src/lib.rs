@@ -1,1 +1,4 @@
 //! Harness shared by the integration tests.
+
+pub mod bpftool;
+pub mod scheduler;
