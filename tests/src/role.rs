@@ -1,5 +1,7 @@
 //! The real binary as a child process: started on a free port, asked over HTTP, stopped or killed.
 
+#![expect(clippy::disallowed_methods, reason = "starts processes and waits in real time")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
