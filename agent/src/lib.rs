@@ -3,5 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod api;
+pub mod delivery;
+pub mod disk;
 pub mod domain;
 pub mod host;
