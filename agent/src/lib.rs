@@ -7,3 +7,5 @@ pub mod delivery;
 pub mod disk;
 pub mod domain;
 pub mod host;
+pub mod receiver;
+pub mod store;
