@@ -5,8 +5,12 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod delivery;
+pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
+pub mod receiver;
+pub mod store;
 pub mod task;
 pub mod telemetry;
