@@ -11,6 +11,7 @@ mod cache;
 mod debian;
 mod deny;
 mod fetch;
+mod fuzz;
 mod openapi;
 mod process;
 mod test;
@@ -45,6 +46,8 @@ enum Verb {
     Fetch(fetch::Args),
     /// Check the dependency tree's licences, sources and duplicates.
     Deny(deny::Args),
+    /// Feed a decoder random bytes until it breaks or the time is over.
+    Fuzz(fuzz::Args),
     /// A virtual machine with real sched_ext kernels and schedulers.
     Vm(vm::Args),
 }
@@ -56,6 +59,7 @@ fn main() -> std::process::ExitCode {
         Verb::Openapi(args) => openapi::main(&args),
         Verb::Fetch(args) => fetch::main(&args),
         Verb::Deny(args) => deny::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match done {
