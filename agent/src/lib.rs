@@ -7,4 +7,6 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod host;
+pub mod http;
 pub mod task;
+pub mod telemetry;
