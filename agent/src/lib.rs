@@ -5,6 +5,8 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod delivery;
+pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
