@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod bss;
+pub mod inspect;
 pub mod pods;
 pub mod record;
 pub mod scheduler;

@@ -1,0 +1,2 @@
+//! The pods of this node.
+pub mod cgroup;
