@@ -1,2 +1,5 @@
 //! The pods of this node.
 pub mod cgroup;
+mod skipped;
+mod tasks;
+mod tree;
