@@ -21,12 +21,13 @@ pub(super) enum Reason {
     TooManyTasks,
 }
 
-const WORDS: [&str; 7] =
+/// The word of each reason, in its order.
+pub(super) const REASONS: [&str; 7] =
     ["permission", "open_files", "io", "malformed", "too_many_groups", "too_deep", "too_many_tasks"];
 
 /// Counts of one walk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Skipped([u64; WORDS.len()]);
+pub(super) struct Skipped([u64; REASONS.len()]);
 
 impl Skipped {
     pub(super) const fn count(&mut self, reason: Reason) {
@@ -46,7 +47,7 @@ impl Skipped {
 
     /// (word, count) of every reason that occurred.
     pub(super) fn words(&self) -> Vec<(&'static str, u64)> {
-        WORDS.into_iter().zip(self.0).filter(|&(_, count)| count > 0).collect()
+        REASONS.into_iter().zip(self.0).filter(|&(_, count)| count > 0).collect()
     }
 }
 

@@ -69,10 +69,12 @@ impl Tasks {
         self.last_pid = last_pid;
     }
 
-    /// The process; `None` when it is gone, or could not be read, which is counted.
+    /// The process; `None` when it is gone, was given out in this walk already (it moved between two groups
+    /// meanwhile), or could not be read, which is counted.
     pub(super) fn get(&mut self, pid: u32, skipped: &mut Skipped) -> Option<&Task> {
-        let turn = self.number.wrapping_add(pid) % self.refresh_walks == 0;
+        let turn = self.number.wrapping_add(pid).is_multiple_of(self.refresh_walks);
         let current = match self.known.get(&pid) {
+            Some(known) if known.seen == self.number => return None,
             Some(known) => !known.young && !turn && !self.maybe_new.holds(pid),
             None => false,
         };
@@ -111,7 +113,8 @@ impl Tasks {
         };
         // The first walk meets settled processes, every later one processes that may not have exec'd yet.
         let again = self.known.get(&pid).is_some_and(|known| known.task.key == task.key);
-        self.known.insert(pid, Known { task, seen: self.number, young: self.number > 1 && !again });
+        let seen = self.number.wrapping_sub(1);
+        self.known.insert(pid, Known { task, seen, young: self.number > 1 && !again });
         true
     }
 

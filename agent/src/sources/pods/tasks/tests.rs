@@ -130,3 +130,10 @@ fn the_circle_of_pids() {
     assert!(wrapped.holds(30_001) && wrapped.holds(5) && !wrapped.holds(6) && !wrapped.holds(30_000));
     assert!(PidRange::between(None, Some(5)).holds(9));
 }
+
+#[test]
+fn a_process_that_moved_meanwhile_is_given_out_once() {
+    let proc = Proc::new();
+    proc.task(10, "sleep", 5);
+    assert_eq!(walk(&mut proc.tasks(), &[10, 10]).0.len(), 1);
+}

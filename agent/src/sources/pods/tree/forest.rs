@@ -67,7 +67,7 @@ impl Forest {
 
     /// Walks the chosen hierarchy, choosing first where that is due.
     pub(in super::super) fn walk(&mut self) -> Result<Walk, TreeError> {
-        let due = self.walks_without_pods % CHOOSE_EVERY_WALKS == 0;
+        let due = self.walks_without_pods.is_multiple_of(CHOOSE_EVERY_WALKS);
         let walk = match &mut self.current {
             Some((_, tree)) if self.walks_without_pods == 0 || !due => tree.walk(),
             _ => self.choose()?,

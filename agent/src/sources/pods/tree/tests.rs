@@ -138,7 +138,8 @@ fn twenty_thousand_groups() {
     let cgroups = Cgroups::new();
     for pod in 0..100 {
         for container in 0..198 {
-            cgroups.group(&format!("/kubepods/burstable/pod{pod:032x}/{container:064x}"), &[]);
+            let container = format!("/kubepods/burstable/pod{pod:032x}/{container:064x}");
+            fs::create_dir_all(cgroups.path(&container)).unwrap();
         }
     }
     let mut tree = cgroups.tree();
