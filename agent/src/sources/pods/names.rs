@@ -15,6 +15,8 @@ use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
 mod cri;
+#[cfg(test)]
+mod fake;
 mod files;
 mod kubelet;
 mod memory;
