@@ -9,9 +9,13 @@
 
 mod cache;
 mod debian;
+mod deny;
+mod fetch;
+mod fuzz;
 mod openapi;
 mod process;
 mod test;
+mod tools;
 mod up;
 mod vm;
 
@@ -38,6 +42,12 @@ enum Verb {
     Test(test::Args),
     /// Write or check the OpenAPI documents.
     Openapi(openapi::Args),
+    /// Fetch what the tests need into the cache.
+    Fetch(fetch::Args),
+    /// Check the dependency tree's licences, sources and duplicates.
+    Deny(deny::Args),
+    /// Feed a decoder random bytes until it breaks or the time is over.
+    Fuzz(fuzz::Args),
     /// A virtual machine with real sched_ext kernels and schedulers.
     Vm(vm::Args),
 }
@@ -47,6 +57,9 @@ fn main() -> std::process::ExitCode {
         Verb::Up(args) => up::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Openapi(args) => openapi::main(&args),
+        Verb::Fetch(args) => fetch::main(&args),
+        Verb::Deny(args) => deny::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match done {

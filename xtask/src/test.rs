@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::cache::Cache;
 use crate::process::shown;
-use crate::{openapi, vm};
+use crate::{deny, openapi, tools, vm};
 
 /// Run every test there is.
 #[derive(clap::Args)]
@@ -35,6 +36,11 @@ const STEPS: &[Step] = &[
         name: "openapi",
         proves: "the checked-in OpenAPI documents are the binary's",
         run: openapi::check,
+    },
+    Step {
+        name: "deny",
+        proves: "every dependency has a permissive licence and comes from the registry",
+        run: || deny::check(false),
     },
     Step { name: "vm", proves: "real kernels, real schedulers, real containers", run: vm::test_all },
 ];
@@ -88,6 +94,8 @@ fn lint() -> Result<()> {
 fn test() -> Result<()> {
     // The tests run the binary itself, so it is built first; they find it beside themselves.
     cargo(&["build", "--quiet", "--package", "sextant"])?;
+    // Noted in the cache, where the packaging tests look for them.
+    tools::all(&Cache::open()?)?;
     cargo(&["test", "--quiet"])
 }
 
