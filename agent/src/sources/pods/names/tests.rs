@@ -48,7 +48,11 @@ fn sandbox(id: &str, uid: &str, hash: Option<&str>) -> cri::Sandbox {
 fn runtime(path: &str) -> Result<Vec<u8>, Status> {
     match path {
         SANDBOXES => message(&cri::Sandboxes {
-            items: vec![sandbox(PAUSE, UID, None), sandbox("static", MIRROR, Some(HASH)), cri::Sandbox::default()],
+            items: vec![
+                sandbox(PAUSE, UID, None),
+                sandbox("static", MIRROR, Some(HASH)),
+                cri::Sandbox::default(),
+            ],
         }),
         "/runtime.v1.RuntimeService/ListContainers" => message(&cri::Containers {
             containers: vec![cri::Container {
@@ -117,7 +121,8 @@ async fn the_kubelet_names_static_pods_by_hash_and_is_asked_for_few_fields() {
         let table = kubelet::list(&roots(&dir)).await.unwrap();
         assert_eq!(table.pods.len(), 2);
         assert_eq!(table.pods[&uid(HASH)].qos, Some(QosClass::Burstable));
-        let names: Vec<_> = ["eph", ID].map(|id| table.containers[&ContainerId(id.to_owned())].name.clone()).into();
+        let names: Vec<_> =
+            ["eph", ID].map(|id| table.containers[&ContainerId(id.to_owned())].name.clone()).into();
         assert_eq!(names, [Some("debug".to_owned()), Some("web".to_owned())]);
     }
 }
