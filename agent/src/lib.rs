@@ -1,1 +1,14 @@
-//! Sextant: node agent and receiver.
+//! Sextant: one binary for Linux nodes scheduled by sched_ext, in two roles, `node` and `receiver`.
+//!
+//! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod disk;
+pub mod domain;
+pub mod host;
+pub mod http;
+pub mod task;
+pub mod telemetry;

@@ -13,17 +13,9 @@ use serde_json::Value;
 /// # Errors
 /// If it cannot be started, fails, or prints no JSON.
 pub fn json(arguments: &[&str]) -> Result<Value> {
-    let done = Command::new("bpftool")
-        .arg("-j")
-        .args(arguments)
-        .output()
-        .context("cannot start bpftool")?;
+    let done = Command::new("bpftool").arg("-j").args(arguments).output().context("cannot start bpftool")?;
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(
-        done.status.success(),
-        "bpftool {arguments:?} failed ({}): {said}",
-        done.status
-    );
+    ensure!(done.status.success(), "bpftool {arguments:?} failed ({}): {said}", done.status);
     serde_json::from_slice(&done.stdout).with_context(|| format!("bpftool {arguments:?} printed no JSON"))
 }
 
@@ -34,9 +26,7 @@ pub fn json(arguments: &[&str]) -> Result<Value> {
 pub fn maps_named(end: &str) -> Result<Vec<u64>> {
     let maps = json(&["map", "list"])?;
     let maps = maps.as_array().context("bpftool's list of maps is no list")?;
-    let named = maps
-        .iter()
-        .filter(|map| map["name"].as_str().is_some_and(|name| name.ends_with(end)));
+    let named = maps.iter().filter(|map| map["name"].as_str().is_some_and(|name| name.ends_with(end)));
     Ok(named.filter_map(|map| map["id"].as_u64()).collect())
 }
 
@@ -50,8 +40,5 @@ pub fn section(id: u64, name: &str) -> Result<BTreeMap<String, Value>> {
     let variables = entry["formatted"]["value"][name].as_array();
     let variables = variables.with_context(|| format!("map {id} has no {name}: {dump}"))?;
     let objects = variables.iter().filter_map(Value::as_object);
-    Ok(objects
-        .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect())
+    Ok(objects.flatten().map(|(name, value)| (name.clone(), value.clone())).collect())
 }

@@ -38,12 +38,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Rustland1_1_4,
-        Self::Rustland1_0_10,
-        Self::Rlfifo,
-        Self::Bpfland,
-    ];
+    pub const ALL: [Self; 4] = [Self::Rustland1_1_4, Self::Rustland1_0_10, Self::Rlfifo, Self::Bpfland];
 
     /// The program's file name in the guest.
     #[must_use]
@@ -113,16 +108,9 @@ impl Scheduler {
         let begin = Instant::now();
         while state()? != "enabled" {
             if let Some(status) = scheduler.child.try_wait()? {
-                bail!(
-                    "{kind:?} ended with {status} before it was enabled:\n{}",
-                    scheduler.log()
-                );
+                bail!("{kind:?} ended with {status} before it was enabled:\n{}", scheduler.log());
             }
-            ensure!(
-                begin.elapsed() < PATIENCE,
-                "{kind:?} is not enabled in time:\n{}",
-                scheduler.log()
-            );
+            ensure!(begin.elapsed() < PATIENCE, "{kind:?} is not enabled in time:\n{}", scheduler.log());
             thread::sleep(STEP);
         }
         Ok(scheduler)
@@ -164,12 +152,7 @@ impl Scheduler {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            ensure!(
-                begin.elapsed() < PATIENCE,
-                "{:?} does not end:\n{}",
-                self.kind,
-                self.log()
-            );
+            ensure!(begin.elapsed() < PATIENCE, "{:?} does not end:\n{}", self.kind, self.log());
             thread::sleep(STEP);
         }
     }
@@ -273,11 +256,7 @@ pub fn wait_for_state(wanted: &str) -> Result<()> {
 pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let begin = Instant::now();
     while !done()? {
-        ensure!(
-            begin.elapsed() < PATIENCE,
-            "waited {} s in vain until {what}",
-            PATIENCE.as_secs()
-        );
+        ensure!(begin.elapsed() < PATIENCE, "waited {} s in vain until {what}", PATIENCE.as_secs());
         thread::sleep(STEP);
     }
     Ok(())
@@ -285,7 +264,5 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
 
 fn directory() -> Result<PathBuf> {
     let directory = std::env::var_os("SEXTANT_SCHEDULERS");
-    directory
-        .map(PathBuf::from)
-        .context("SEXTANT_SCHEDULERS is not set: run this by `cargo xtask vm test`")
+    directory.map(PathBuf::from).context("SEXTANT_SCHEDULERS is not set: run this by `cargo xtask vm test`")
 }

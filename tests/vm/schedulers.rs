@@ -28,24 +28,15 @@ fn bpfland_runs_and_its_bss_moves() -> Result<()> {
 #[test]
 fn without_a_scheduler_there_is_nothing_and_a_frozen_section_does_not_move() -> Result<()> {
     ensure!(state()? == "disabled");
-    ensure!(
-        sysfs("root/ops").is_err(),
-        "a scheduler's name without a scheduler"
-    );
-    ensure!(
-        bpftool::maps_named(".bss")?.is_empty(),
-        "a .bss without a scheduler"
-    );
+    ensure!(sysfs("root/ops").is_err(), "a scheduler's name without a scheduler");
+    ensure!(bpftool::maps_named(".bss")?.is_empty(), "a .bss without a scheduler");
 
     let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
     let _load = Load::start()?;
     let frozen = only_map(".rodata")?;
     let before = bpftool::section(frozen, ".rodata")?;
     grows(only_map(".bss")?, scheduler.kind().busy_counter())?;
-    ensure!(
-        before == bpftool::section(frozen, ".rodata")?,
-        "a frozen section changed"
-    );
+    ensure!(before == bpftool::section(frozen, ".rodata")?, "a frozen section changed");
     Ok(())
 }
 
@@ -62,20 +53,14 @@ fn runs_and_moves(kind: Kind) -> Result<()> {
     let status = scheduler.stop()?;
     ensure!(status.success(), "{kind:?} ended with {status}");
     // The kernel frees maps some time after their last user.
-    wait_until(
-        "its maps are gone",
-        || Ok(bpftool::maps_named(".bss")?.is_empty()),
-    )
+    wait_until("its maps are gone", || Ok(bpftool::maps_named(".bss")?.is_empty()))
 }
 
 /// Waits until a counter has grown three times.
 fn grows(map: u64, counter: &str) -> Result<()> {
     let read = || -> Result<u64> {
         let variables = bpftool::section(map, ".bss")?;
-        variables
-            .get(counter)
-            .and_then(serde_json::Value::as_u64)
-            .with_context(|| format!("no {counter}"))
+        variables.get(counter).and_then(serde_json::Value::as_u64).with_context(|| format!("no {counter}"))
     };
     let mut last = read()?;
     for _ in 0..3 {

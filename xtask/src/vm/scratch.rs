@@ -13,17 +13,12 @@ pub(crate) fn directory() -> Result<TempDir> {
     let base = fs::canonicalize(base)?;
     for entry in fs::read_dir(&base)?.flatten() {
         let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("run-")?.split('-').next());
+        let owner = name.to_str().and_then(|name| name.strip_prefix("run-")?.split('-').next());
         if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
             // Two runs may find the same one.
             let _removed_already = fs::remove_dir_all(entry.path());
         }
     }
     let prefix = format!("run-{}-", std::process::id());
-    tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(base)
-        .context("cannot make a directory for the run")
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(base).context("cannot make a directory for the run")
 }

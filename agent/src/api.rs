@@ -1,0 +1,14 @@
+//! The wire: what goes over HTTP and into the spool, one file per API family.
+//!
+//! Types here are serde types with `From` the domain's; the domain knows nothing of them. Timestamps are
+//! RFC 3339 UTC where the reference documents say so, and `*_ns` integers where precision matters.
+
+pub mod batch;
+pub mod bss;
+pub mod envelope;
+pub mod health;
+pub mod pods;
+pub mod record;
+pub mod scheduler;
+pub mod status;
+pub mod time;

@@ -1,0 +1,32 @@
+//! One record of a node's stream: what is spooled, forwarded, stored.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{bss, pods, scheduler};
+
+/// A record: when and in which boot it was made, and what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Record {
+    /// Wall time, ns since the epoch.
+    pub at_ns: i64,
+    /// The kernel's boot id: pids and ticks mean nothing outside it.
+    pub boot_id: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", content = "body", rename_all = "snake_case")]
+pub enum Body {
+    /// A BSS record that somebody posted to this node's API.
+    BssPosted(bss::Record),
+    /// The node's own reading of the scheduler.
+    Scheduler(Box<scheduler::Scheduler>),
+    /// A scheduler ended.
+    SchedulerExit(scheduler::Exit),
+    /// The node's pods, complete; sent when they changed.
+    Pods(pods::Pods),
+}

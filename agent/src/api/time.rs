@@ -1,0 +1,20 @@
+//! Wall time on the wire.
+
+use jiff::Timestamp;
+
+/// RFC 3339 in UTC with whole seconds (`2025-06-19T10:30:00Z`), as the reference API prints it.
+pub fn rfc3339_seconds(at_ns: i64) -> String {
+    let seconds = Timestamp::from_second(at_ns.div_euclid(1_000_000_000)).unwrap_or(Timestamp::UNIX_EPOCH);
+    seconds.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_cut_not_rounded() {
+        assert_eq!(rfc3339_seconds(1_750_329_000_999_999_999), "2025-06-19T10:30:00Z");
+        assert_eq!(rfc3339_seconds(-1), "1969-12-31T23:59:59Z");
+    }
+}

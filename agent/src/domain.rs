@@ -1,0 +1,11 @@
+//! Ground floor: what Sextant talks about, as plain values.
+//!
+//! No IO, no async, no serde, no clock: every function here is pure, wall time is an argument, and the
+//! wire has its own types in [`crate::api`]. Kernel fields keep the kernel's names; units come last.
+
+pub mod bss;
+pub mod exit;
+pub mod pod;
+pub mod rate;
+pub mod scheduler;
+pub mod source;
