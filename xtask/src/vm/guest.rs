@@ -29,7 +29,7 @@ pub(crate) const NO_STATUS: u8 = 125;
 
 /// What the guest does.
 pub(crate) struct Job {
-    /// A shell script; its status is the job's.
+    /// A script for bash, begun in /share; its status is the job's.
     pub(crate) script: String,
     /// Variables for the script.
     pub(crate) environment: Vec<(String, String)>,
@@ -125,7 +125,7 @@ fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
     }
     archive.program("job/second.sh", include_bytes!("second.sh"))?;
     archive.program("job/environment", environment(job)?.as_bytes())?;
-    archive.program("job/command.sh", format!("#!/bin/sh\n{}\n", job.script).as_bytes())?;
+    archive.program("job/command.sh", format!("#!/bin/bash\n{}\n", job.script).as_bytes())?;
     archive.finish()
 }
 
