@@ -6,6 +6,7 @@ mod kernel;
 mod qemu;
 mod rootfs;
 mod schedulers;
+mod scratch;
 mod stage;
 mod tools;
 
