@@ -3,5 +3,8 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod api;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod host;
+pub mod task;
