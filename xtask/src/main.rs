@@ -8,6 +8,7 @@
 
 mod cache;
 mod debian;
+mod ebpf;
 mod process;
 mod vm;
 
@@ -23,12 +24,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Rebuild the checked-in eBPF object, or compare it with its source.
+    Ebpf(ebpf::Args),
     /// A virtual machine with real sched_ext kernels and schedulers.
     Vm(vm::Args),
 }
 
 fn main() -> std::process::ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Ebpf(args) => ebpf::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match done {
