@@ -4,6 +4,8 @@
 //! Every `crate::...` and `super::...` path of every source file is followed, in `use` trees, expressions and
 //! macro arguments alike (the file is read as tokens, so nothing hides in a macro).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -111,11 +113,11 @@ fn walk(tokens: TokenStream, module: &[String], uses: &mut Vec<Module>) -> Resul
                 }
             }
             TokenTree::Ident(word) if is_root(word) && is_path_sep(&tokens, at + 1) => {
-                follow(&tokens, at + 3, Vec::new(), module, uses)?;
+                follow(&tokens, at + 3, Vec::new(), uses)?;
             }
             TokenTree::Ident(word) if *word == "super" && is_path_sep(&tokens, at + 1) => {
                 ensure!(!module.is_empty(), "`super` above the crate");
-                follow(&tokens, at + 3, module[..module.len() - 1].to_vec(), module, uses)?;
+                follow(&tokens, at + 3, module[..module.len() - 1].to_vec(), uses)?;
                 // A chain of `super::super` is followed as one path, from its first word.
                 while matches!(tokens.get(at + 3), Some(TokenTree::Ident(word)) if *word == "super") {
                     at += 3;
@@ -130,13 +132,7 @@ fn walk(tokens: TokenStream, module: &[String], uses: &mut Vec<Module>) -> Resul
 }
 
 /// Collects the path (or tree of paths) that begins at `at` below `base`.
-fn follow(
-    tokens: &[TokenTree],
-    at: usize,
-    mut base: Module,
-    module: &[String],
-    uses: &mut Vec<Module>,
-) -> Result<()> {
+fn follow(tokens: &[TokenTree], at: usize, mut base: Module, uses: &mut Vec<Module>) -> Result<()> {
     match tokens.get(at) {
         Some(TokenTree::Ident(word)) => {
             if *word == "super" {
@@ -145,7 +141,7 @@ fn follow(
                 base.push(word.to_string());
             }
             if is_path_sep(tokens, at + 1) {
-                return follow(tokens, at + 3, base, module, uses);
+                return follow(tokens, at + 3, base, uses);
             }
             uses.push(base);
         }
@@ -153,7 +149,7 @@ fn follow(
             let items: Vec<_> = group.stream().into_iter().collect();
             for item in items.split(|token| matches!(token, TokenTree::Punct(p) if p.as_char() == ',')) {
                 if !item.is_empty() {
-                    follow(item, 0, base.clone(), module, uses)?;
+                    follow(item, 0, base.clone(), uses)?;
                 }
             }
         }

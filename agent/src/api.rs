@@ -5,7 +5,10 @@
 
 pub mod batch;
 pub mod bss;
+pub mod envelope;
+pub mod health;
 pub mod pods;
 pub mod record;
 pub mod scheduler;
+pub mod status;
 pub mod time;

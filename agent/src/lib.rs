@@ -5,6 +5,10 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod delivery;
+pub mod disk;
 pub mod domain;
 pub mod host;
+pub mod http;
 pub mod task;
+pub mod telemetry;

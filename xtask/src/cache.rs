@@ -23,20 +23,14 @@ pub(crate) struct Lock {
 impl Cache {
     /// The directory named by `SEXTANT_CACHE`, else `$XDG_CACHE_HOME/sextant`, else `~/.cache/sextant`.
     pub(crate) fn open() -> Result<Self> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = variable("SEXTANT_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|base| base.join("sextant")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/sextant")))
             .context("neither HOME nor SEXTANT_CACHE is set: set SEXTANT_CACHE to a directory")?;
         fs::create_dir_all(&root).with_context(|| format!("cannot create the cache {}", root.display()))?;
         // Paths go into apt's configuration and to tools that run in other directories.
-        Ok(Self {
-            root: fs::canonicalize(&root)?,
-        })
+        Ok(Self { root: fs::canonicalize(&root)? })
     }
 
     /// A directory for what may change, made if missing.
@@ -52,8 +46,7 @@ impl Cache {
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         if file.try_lock().is_err() {
             eprintln!("vm: waiting for another run that holds {name}");
-            file.lock()
-                .with_context(|| format!("cannot lock {}", path.display()))?;
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Ok(Lock { _file: file })
     }
@@ -101,11 +94,7 @@ impl Cache {
     /// What an earlier run noted under this name, and how long ago.
     pub(crate) fn note(&self, name: &str) -> Option<(String, Duration)> {
         let path = self.root.join("notes").join(name);
-        let age = fs::metadata(&path)
-            .and_then(|data| data.modified())
-            .ok()?
-            .elapsed()
-            .unwrap_or_default();
+        let age = fs::metadata(&path).and_then(|data| data.modified()).ok()?.elapsed().unwrap_or_default();
         Some((fs::read_to_string(path).ok()?, age))
     }
 

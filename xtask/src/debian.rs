@@ -51,21 +51,10 @@ impl Apt {
         for folder in ["lists/partial", "archives/partial", "state"] {
             fs::create_dir_all(home.join(folder))?;
         }
-        let suites = [
-            release.to_owned(),
-            format!("{release}-updates"),
-            format!("{release}-backports"),
-        ];
-        let lines = suites
-            .iter()
-            .map(|suite| mirror.line(suite))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let suites = [release.to_owned(), format!("{release}-updates"), format!("{release}-backports")];
+        let lines = suites.iter().map(|suite| mirror.line(suite)).collect::<Vec<_>>().join("\n");
         fs::write(home.join("sources.list"), lines + "\n")?;
-        let apt = Self {
-            release: release.to_owned(),
-            configuration: home.join("apt.conf"),
-        };
+        let apt = Self { release: release.to_owned(), configuration: home.join("apt.conf") };
         fs::write(&apt.configuration, configuration(&home, status))?;
         apt.update(&home)?;
         Ok(apt)
@@ -73,20 +62,11 @@ impl Apt {
 
     fn update(&self, home: &Path) -> Result<()> {
         let stamp = home.join("updated");
-        let age = fs::metadata(&stamp)
-            .and_then(|data| data.modified())
-            .ok()
-            .map(|time| time.elapsed());
-        if age
-            .as_ref()
-            .is_some_and(|age| age.as_ref().is_ok_and(|age| *age < STALE))
-        {
+        let age = fs::metadata(&stamp).and_then(|data| data.modified()).ok().map(|time| time.elapsed());
+        if age.as_ref().is_some_and(|age| age.as_ref().is_ok_and(|age| *age < STALE)) {
             return Ok(());
         }
-        eprintln!(
-            "vm: asking for the package lists of {} (about 10 s)",
-            self.release
-        );
+        eprintln!("vm: asking for the package lists of {} (about 10 s)", self.release);
         let asked = process::quiet(self.command("apt-get").args(["--error-on=any", "update"]));
         match asked {
             Ok(()) => fs::write(&stamp, "").context("cannot note when the package lists were fetched"),
@@ -114,10 +94,7 @@ impl Apt {
     /// The names of all packages that begin with `prefix`.
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let listed = process::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
-        Ok(String::from_utf8_lossy(&listed)
-            .lines()
-            .map(str::to_owned)
-            .collect())
+        Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
     }
 
     /// Fetches exactly these packages and unpacks them into `to`.
@@ -135,14 +112,10 @@ impl Apt {
         let archives = tempfile::tempdir_in(to)?;
         fs::create_dir(archives.path().join("partial"))?;
         let mut download = self.command("apt-get");
-        download
-            .arg("-o")
-            .arg(format!("Dir::Cache::Archives={}", archives.path().display()));
+        download.arg("-o").arg(format!("Dir::Cache::Archives={}", archives.path().display()));
         download.args(["install", "--yes", "--download-only", "--no-install-recommends"]);
         if backports {
-            download
-                .arg("--target-release")
-                .arg(format!("{}-backports", self.release));
+            download.arg("--target-release").arg(format!("{}-backports", self.release));
         }
         process::quiet(download.args(packages))?;
         extract(archives.path(), to)

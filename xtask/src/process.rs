@@ -13,29 +13,18 @@ pub(crate) fn quiet(command: &mut Command) -> Result<()> {
 
 /// Runs a command to its end and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| missing(command))?;
+    let done = command.stdin(Stdio::null()).output().with_context(|| missing(command))?;
     if !done.status.success() {
         let words = String::from_utf8_lossy(&done.stderr);
         let start = words.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
-        bail!(
-            "`{}` failed ({}):\n{}",
-            line(command),
-            done.status,
-            words[start..].trim_end()
-        );
+        bail!("`{}` failed ({}):\n{}", line(command), done.status, words[start..].trim_end());
     }
     Ok(done.stdout)
 }
 
 /// Runs a command to its end with its output on the terminal.
 pub(crate) fn shown(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| missing(command))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| missing(command))?;
     if !status.success() {
         bail!("`{}` failed ({status})", line(command));
     }
@@ -61,24 +50,14 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
 
 /// `a:b:c`, the form of every search path.
 pub(crate) fn join(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> String {
-    paths
-        .into_iter()
-        .map(|path| path.as_ref().display().to_string())
-        .collect::<Vec<_>>()
-        .join(":")
+    paths.into_iter().map(|path| path.as_ref().display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 fn missing(command: &Command) -> String {
-    format!(
-        "cannot start `{}`: is it installed?",
-        command.get_program().display()
-    )
+    format!("cannot start `{}`: is it installed?", command.get_program().display())
 }
 
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -81,6 +81,29 @@ pub(crate) fn main(args: Args) -> Result<u8> {
     }
 }
 
+/// Every test that needs a sched_ext kernel, on every kernel that is tested.
+pub(crate) fn test_all() -> Result<()> {
+    let status = test(&Cache::open()?, &Test { kernel: "all".to_owned(), filter: Vec::new() })?;
+    anyhow::ensure!(status == 0, "a test in the virtual machine failed (status {status})");
+    Ok(())
+}
+
+/// Runs a script beside the staged binary and schedulers for as long as it runs, its ports reachable on loopback.
+pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Result<u8> {
+    let cache = Cache::open()?;
+    let stage = stage::Stage::new(&cache)?;
+    let mut job = Job {
+        script: script.to_owned(),
+        environment: Vec::new(),
+        forward,
+        share: None,
+        out: None,
+        limit: None,
+    };
+    stage.give(&mut job);
+    on_each(&cache, kernel, &job)
+}
+
 fn fetch(cache: &Cache) -> Result<u8> {
     tools::Tree::machine(cache)?;
     for series in kernel::WANTED {
@@ -115,12 +138,7 @@ fn run(cache: &Cache, args: Run) -> Result<u8> {
 fn test(cache: &Cache, args: &Test) -> Result<u8> {
     let mut stage = stage::Stage::new(cache)?;
     stage.add_tests()?;
-    let words = args
-        .filter
-        .iter()
-        .map(|word| quote(word))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let words = args.filter.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     let mut job = Job {
         // One scheduler at a time is all that a kernel takes.
         script: format!("exec ./vm-tests --test-threads=1 {words}"),
@@ -136,11 +154,7 @@ fn test(cache: &Cache, args: &Test) -> Result<u8> {
 
 /// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.
 pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
-    let series = if kernels == "all" {
-        kernel::WANTED.to_vec()
-    } else {
-        vec![kernels]
-    };
+    let series = if kernels == "all" { kernel::WANTED.to_vec() } else { vec![kernels] };
     let mut result = 0;
     let mut done = Vec::new();
     for series in series {
@@ -150,11 +164,7 @@ pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
         }
         eprintln!("vm: booting {}", kernel.version);
         let End { status, took } = guest::run(cache, &kernel, job)?;
-        eprintln!(
-            "vm: {} ended with status {status} after {:.1} s",
-            kernel.version,
-            took.as_secs_f64()
-        );
+        eprintln!("vm: {} ended with status {status} after {:.1} s", kernel.version, took.as_secs_f64());
         result = if result == 0 { status } else { result };
         done.push(kernel.version);
     }

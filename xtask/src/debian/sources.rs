@@ -32,34 +32,20 @@ impl Mirror {
         let (uri, signed_by) = found.with_context(|| {
             format!("no entry under /etc/apt serves Debian {release} main: the packages come from this machine's own mirror")
         })?;
-        Ok(Self {
-            uri,
-            signed_by,
-            release: release.to_owned(),
-        })
+        Ok(Self { uri, signed_by, release: release.to_owned() })
     }
 
     /// The sources.list line for one suite of this mirror.
     pub(crate) fn line(&self, suite: &str) -> String {
-        let options = self
-            .signed_by
-            .as_ref()
-            .map(|key| format!("[signed-by={key}] "))
-            .unwrap_or_default();
+        let options = self.signed_by.as_ref().map(|key| format!("[signed-by={key}] ")).unwrap_or_default();
         format!("deb {options}{} {suite} main", self.uri)
     }
 }
 
 fn files(etc: &Path) -> Vec<PathBuf> {
-    let parts = fs::read_dir(etc.join("sources.list.d"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let parts = fs::read_dir(etc.join("sources.list.d")).into_iter().flatten().flatten();
     let mut parts: Vec<_> = parts.map(|entry| entry.path()).collect();
-    parts.retain(|path| {
-        path.extension()
-            .is_some_and(|name| name == "sources" || name == "list")
-    });
+    parts.retain(|path| path.extension().is_some_and(|name| name == "sources" || name == "list"));
     parts.sort();
     std::iter::once(etc.join("sources.list")).chain(parts).collect()
 }
@@ -68,22 +54,16 @@ fn files(etc: &Path) -> Vec<PathBuf> {
 fn stanzas(text: &str, release: &str) -> Option<(String, Option<String>)> {
     text.split("\n\n").find_map(|stanza| {
         let field = |name: &str| {
-            let mut fields = stanza
-                .lines()
-                .filter(|line| !line.starts_with('#'))
-                .filter_map(|line| line.split_once(':'));
-            fields
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.trim())
+            let mut fields =
+                stanza.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+            fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
         };
         let has = |name, word| field(name).is_some_and(|value| value.split_whitespace().any(|it| it == word));
         let enabled = field("Enabled").is_none_or(|value| value != "no");
         let wanted = enabled && has("Types", "deb") && has("Suites", release) && has("Components", "main");
         let uri = field("URIs")?.split_whitespace().next()?.to_owned();
         // A key may be written into the stanza itself; then apt's trusted keyrings must do.
-        let key = field("Signed-By")
-            .filter(|key| key.starts_with('/'))
-            .map(str::to_owned);
+        let key = field("Signed-By").filter(|key| key.starts_with('/')).map(str::to_owned);
         wanted.then_some((uri, key))
     })
 }
@@ -115,10 +95,7 @@ mod tests {
         let deb822 = "Types: deb\n# a comment: with a colon\nURIs: http://mirror.test/debian\nSuites: bookworm \
                       bookworm-updates\nComponents: main\nSigned-By: /keys/debian.gpg\n\nTypes: deb\nURIs: \
                       http://mirror.test/security\nSuites: bookworm-security\nComponents: main\n";
-        let found = Some((
-            "http://mirror.test/debian".to_owned(),
-            Some("/keys/debian.gpg".to_owned()),
-        ));
+        let found = Some(("http://mirror.test/debian".to_owned(), Some("/keys/debian.gpg".to_owned())));
         assert_eq!(stanzas(deb822, "bookworm"), found);
         assert_eq!(stanzas(deb822, "trixie"), None);
         let list = "# deb http://commented.test bookworm main\ndeb http://other.test/apt bookworm stable\n\

@@ -16,7 +16,7 @@ const PROFILE: &str = "ebpf";
 pub(crate) fn object(tools: &Tools, workspace: &Path, folder: &Path) -> Result<PathBuf> {
     eprintln!("ebpf: building {PROGRAM} (about a minute)");
     let target = folder.join("target");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(workspace)
         .args(["build", "--quiet", "--locked", "--package", "agent-ebpf", "--bin", PROGRAM])

@@ -9,11 +9,10 @@ use anyhow::{Context, Result, ensure};
 use crate::cache::Cache;
 use crate::debian::Apt;
 use crate::process;
+use crate::tools::bpf_linker;
 
 /// The toolchain of `rust-toolchain.toml`; another one makes other bytes.
 const RUST: &str = "1.95.0";
-/// The last version that can use the compiler's own LLVM 22, so that no other LLVM is needed.
-const LINKER: &str = "0.10.3";
 
 /// Where everything is.
 pub(crate) struct Tools {
@@ -35,7 +34,7 @@ impl Tools {
         ensure!(release == RUST, "the object is built by Rust {RUST}, and this is {release}");
         let host = field("host:").context("rustc tells no host")?.to_owned();
         let sysroot = PathBuf::from(text(Command::new("rustc").args(["--print", "sysroot"]))?);
-        Ok(Self { library: library(cache, &sysroot)?, linker: linker(cache)?, sysroot, host })
+        Ok(Self { library: library(cache, &sysroot)?, linker: bpf_linker(cache)?, sysroot, host })
     }
 
     /// A tool that comes with the compiler.
@@ -63,20 +62,6 @@ fn library(cache: &Cache, sysroot: &Path) -> Result<PathBuf> {
              nor Debian's package rust-src of that version can be had"
         )
     })
-}
-
-fn linker(cache: &Cache) -> Result<PathBuf> {
-    let made = cache.entry("bpf-linker", LINKER, "2 to 6 minutes", |to| {
-        let target = tempfile::tempdir_in(to)?;
-        let mut cargo = process::background("cargo");
-        cargo
-            .args(["install", "bpf-linker", "--version", LINKER, "--locked", "--quiet", "--root"])
-            .arg(to)
-            .arg("--target-dir")
-            .arg(target.path());
-        process::quiet(&mut cargo)
-    });
-    Ok(made.with_context(|| format!("no bpf-linker {LINKER}"))?.join("bin/bpf-linker"))
 }
 
 fn text(command: &mut Command) -> Result<String> {

@@ -45,16 +45,8 @@ impl Cpio {
         let (major, minor) = device;
         // magic, then 13 numbers of 8 hexadecimal digits: ino mode uid gid nlink mtime filesize devmajor devminor
         // rdevmajor rdevminor namesize check
-        write!(
-            self.bytes,
-            "070701{inode:08x}{mode:08x}{0:08x}{0:08x}{1:08x}{0:08x}{size:08x}",
-            0, 1
-        )?;
-        write!(
-            self.bytes,
-            "{0:08x}{0:08x}{major:08x}{minor:08x}{name:08x}{0:08x}",
-            0
-        )?;
+        write!(self.bytes, "070701{inode:08x}{mode:08x}{0:08x}{0:08x}{1:08x}{0:08x}{size:08x}", 0, 1)?;
+        write!(self.bytes, "{0:08x}{0:08x}{major:08x}{minor:08x}{name:08x}{0:08x}", 0)?;
         self.bytes.extend_from_slice(path.as_bytes());
         self.bytes.push(0);
         self.pad();

@@ -60,18 +60,9 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
     fs::write(dir.join("initramfs"), initramfs(&tools, kernel, job)?)?;
     File::create(dir.join("out.raw"))?.set_len(256 << 20)?;
     let mut disks = vec![
-        qemu::Disk {
-            file: root,
-            kept: false,
-        },
-        qemu::Disk {
-            file: dir.join("out.raw"),
-            kept: true,
-        },
-        qemu::Disk {
-            file: kernel.home.join("modules.ext4"),
-            kept: false,
-        },
+        qemu::Disk { file: root, kept: false },
+        qemu::Disk { file: dir.join("out.raw"), kept: true },
+        qemu::Disk { file: kernel.home.join("modules.ext4"), kept: false },
     ];
     if let Some(share) = &job.share {
         let image = dir.join("share.ext4");
@@ -83,10 +74,7 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
         let size = size.with_context(|| format!("cannot tell the size of {}", share.display()))?;
         // Room for the file system itself and for what the guest writes there.
         ext4(share, &image, size + size / 4 + 256)?;
-        disks.push(qemu::Disk {
-            file: image,
-            kept: true,
-        });
+        disks.push(qemu::Disk { file: image, kept: true });
     }
     let machine = qemu::Machine {
         kernel: &kernel.home.join("vmlinuz"),
@@ -109,26 +97,14 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
     let status = reported.trim().parse().unwrap_or_else(|_| {
         let console = fs::read(dir.join("console")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
-        let why = if ended.code() == Some(124) {
-            "was still running at its time limit"
-        } else {
-            "died"
-        };
-        eprintln!(
-            "vm: the guest {why} (QEMU: {ended}); its console:\n{}",
-            console.trim_end()
-        );
+        let why = if ended.code() == Some(124) { "was still running at its time limit" } else { "died" };
+        eprintln!("vm: the guest {why} (QEMU: {ended}); its console:\n{}", console.trim_end());
         NO_STATUS
     });
     if let Some(out) = &job.out {
         fs::create_dir_all(out)?;
-        let unpack = process::quiet(
-            Command::new("tar")
-                .arg("-xf")
-                .arg(dir.join("out.raw"))
-                .arg("-C")
-                .arg(out),
-        );
+        let unpack =
+            process::quiet(Command::new("tar").arg("-xf").arg(dir.join("out.raw")).arg("-C").arg(out));
         unpack.context("the guest's files did not come back")?;
     }
     Ok(End { status, took })
@@ -139,10 +115,7 @@ fn scratch() -> Result<tempfile::TempDir> {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vm");
     fs::create_dir_all(&base)?;
     let base = fs::canonicalize(base)?;
-    tempfile::Builder::new()
-        .prefix("run-")
-        .tempdir_in(base)
-        .context("cannot make a directory for the run")
+    tempfile::Builder::new().prefix("run-").tempdir_in(base).context("cannot make a directory for the run")
 }
 
 fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
@@ -155,17 +128,12 @@ fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
     archive.program("init", include_bytes!("init.sh"))?;
     for entry in fs::read_dir(kernel.home.join("early"))? {
         let entry = entry?;
-        archive.program(
-            &format!("early/{}", entry.file_name().to_string_lossy()),
-            &fs::read(entry.path())?,
-        )?;
+        archive
+            .program(&format!("early/{}", entry.file_name().to_string_lossy()), &fs::read(entry.path())?)?;
     }
     archive.program("job/second.sh", include_bytes!("second.sh"))?;
     archive.program("job/environment", environment(job)?.as_bytes())?;
-    archive.program(
-        "job/command.sh",
-        format!("#!/bin/sh\n{}\n", job.script).as_bytes(),
-    )?;
+    archive.program("job/command.sh", format!("#!/bin/sh\n{}\n", job.script).as_bytes())?;
     archive.finish()
 }
 
@@ -190,10 +158,7 @@ fn copy_live(output: Option<impl Read>) -> Result<()> {
     let mut terminal = std::io::stdout().lock();
     let mut buffer = [0; 8192];
     loop {
-        match output
-            .read(&mut buffer)
-            .context("cannot read the guest's output")?
-        {
+        match output.read(&mut buffer).context("cannot read the guest's output")? {
             0 => return Ok(()),
             count => {
                 terminal.write_all(&buffer[..count])?;

@@ -49,9 +49,7 @@ impl Kernel {
                 }
             },
         };
-        let home = cache.entry("kernel", &version, "40 MB, about 20 s", |to| {
-            make(cache, &version, to)
-        })?;
+        let home = cache.entry("kernel", &version, "40 MB, about 20 s", |to| make(cache, &version, to))?;
         cache.set_note(&note, &version)?;
         Ok(Self { version, home })
     }
@@ -61,9 +59,7 @@ fn newest_served(cache: &Cache, series: &str) -> Result<String> {
     let names = Apt::guest(cache)?.names("linux-")?;
     // Up to 6.18 or so one package is the kernel; later ones split it and linux-image-X is empty.
     let versions = names.iter().filter_map(|name| {
-        let rest = name
-            .strip_prefix("linux-binary-")
-            .or_else(|| name.strip_prefix("linux-image-"))?;
+        let rest = name.strip_prefix("linux-binary-").or_else(|| name.strip_prefix("linux-image-"))?;
         rest.ends_with(FLAVOUR).then(|| rest.to_owned())
     });
     newest(versions, series).with_context(|| format!("the archive serves no {series} kernel for clouds"))
@@ -73,31 +69,20 @@ fn newest_served(cache: &Cache, series: &str) -> Result<String> {
 fn newest(versions: impl IntoIterator<Item = String>, series: &str) -> Option<String> {
     let numbers = |version: &str| {
         let dotted = version.split(['+', '-']).next().unwrap_or_default();
-        dotted
-            .split('.')
-            .map(|number| number.parse::<u32>().ok())
-            .collect::<Option<Vec<_>>>()
+        dotted.split('.').map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<_>>>()
     };
     let wanted = |version: &str| {
-        series == NEWEST
-            || version
-                .strip_prefix(series)
-                .is_some_and(|rest| rest.starts_with('.'))
+        series == NEWEST || version.strip_prefix(series).is_some_and(|rest| rest.starts_with('.'))
     };
     let known = versions.into_iter().filter(|version| wanted(version));
-    known
-        .filter_map(|version| Some((numbers(&version)?, version)))
-        .max()
-        .map(|(_, version)| version)
+    known.filter_map(|version| Some((numbers(&version)?, version))).max().map(|(_, version)| version)
 }
 
 fn make(cache: &Cache, version: &str, to: &Path) -> Result<()> {
     let apt = Apt::guest(cache)?;
     let split = format!("linux-binary-{version}");
     let packages = if apt.names(&split)?.contains(&split) {
-        ["base", "binary", "modules"]
-            .map(|part| format!("linux-{part}-{version}"))
-            .to_vec()
+        ["base", "binary", "modules"].map(|part| format!("linux-{part}-{version}")).to_vec()
     } else {
         vec![format!("linux-image-{version}")]
     };
@@ -105,10 +90,8 @@ fn make(cache: &Cache, version: &str, to: &Path) -> Result<()> {
     let root = unpacked.path();
     apt.unpack(&packages, root)?;
 
-    let modules = ["usr/lib/modules", "lib/modules"]
-        .map(|path| root.join(path))
-        .into_iter()
-        .find(|path| path.is_dir());
+    let modules =
+        ["usr/lib/modules", "lib/modules"].map(|path| root.join(path)).into_iter().find(|path| path.is_dir());
     let modules = modules.with_context(|| format!("the packages of {version} hold no modules"))?;
     let home = modules.join(version);
     for (from, name) in [("vmlinuz", "vmlinuz"), ("config", "config")] {
@@ -139,10 +122,9 @@ fn make(cache: &Cache, version: &str, to: &Path) -> Result<()> {
 fn early_modules(modules: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     let dependencies = fs::read_to_string(modules.join("modules.dep"))?;
-    let line = dependencies.lines().find(|line| {
-        line.split_once(':')
-            .is_some_and(|(path, _)| path.contains("/virtio_blk.ko"))
-    });
+    let line = dependencies
+        .lines()
+        .find(|line| line.split_once(':').is_some_and(|(path, _)| path.contains("/virtio_blk.ko")));
     let Some((driver, needs)) = line.and_then(|line| line.split_once(':')) else {
         return Ok(()); // built into this kernel
     };
@@ -166,21 +148,11 @@ mod tests {
 
     #[test]
     fn the_newest_is_by_number_and_within_the_series() {
-        let served = [
-            "6.9.1+deb13-cloud-amd64",
-            "6.18.9+deb13-cloud-amd64",
-            "6.18.15+deb13-cloud-amd64",
-            "6.1.9+x",
-        ];
+        let served =
+            ["6.9.1+deb13-cloud-amd64", "6.18.9+deb13-cloud-amd64", "6.18.15+deb13-cloud-amd64", "6.1.9+x"];
         let served = || served.map(str::to_owned);
-        assert_eq!(
-            newest(served(), "6.18").as_deref(),
-            Some("6.18.15+deb13-cloud-amd64")
-        );
-        assert_eq!(
-            newest(served(), "newest").as_deref(),
-            Some("6.18.15+deb13-cloud-amd64")
-        );
+        assert_eq!(newest(served(), "6.18").as_deref(), Some("6.18.15+deb13-cloud-amd64"));
+        assert_eq!(newest(served(), "newest").as_deref(), Some("6.18.15+deb13-cloud-amd64"));
         assert_eq!(newest(served(), "6.1").as_deref(), Some("6.1.9+x"));
         assert_eq!(newest(served(), "7"), None);
     }

@@ -33,20 +33,14 @@ pub(crate) fn command(tools: &Tree, machine: &Machine<'_>) -> Result<Command> {
     let file = |name: &str| machine.scratch.join(name).display().to_string();
     let mut command = contained(machine.limit)?;
     command.arg(tools.find("qemu-system-x86_64")?);
-    command
-        .env("LD_LIBRARY_PATH", process::join(tools.libraries()))
-        .env("TMPDIR", machine.scratch);
+    command.env("LD_LIBRARY_PATH", process::join(tools.libraries())).env("TMPDIR", machine.scratch);
     for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
         command.arg("-L").arg(tools.path(data));
     }
     let accelerated = format!("q35,accel={}", accelerator());
     command.args(["-M", &accelerated, "-cpu", "max", "-smp", "2", "-m", "2048"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    command
-        .arg("-kernel")
-        .arg(machine.kernel)
-        .arg("-initrd")
-        .arg(machine.initramfs);
+    command.arg("-kernel").arg(machine.kernel).arg("-initrd").arg(machine.initramfs);
     command.args(["-append", "console=hvc0 quiet loglevel=4 panic=-1"]);
     command.args(["-device", "virtio-serial-pci"]);
     command.args(["-chardev", &format!("file,id=console,path={}", file("console"))]);
@@ -59,19 +53,14 @@ pub(crate) fn command(tools: &Tree, machine: &Machine<'_>) -> Result<Command> {
         let snapshot = if disk.kept { "off" } else { "on" };
         let file = disk.file.display();
         command.arg("-drive");
-        command.arg(format!(
-            "file={file},format=raw,if=virtio,snapshot={snapshot},index={index}"
-        ));
+        command.arg(format!("file={file},format=raw,if=virtio,snapshot={snapshot},index={index}"));
     }
     if !machine.forward.is_empty() {
         // restrict=on: the guest reaches nothing, only the forwarded ports reach it. No boot ROM for the card.
         let relays = machine.forward.iter().enumerate();
         let rules = relays
             .map(|(index, (host, _))| format!(",hostfwd=tcp:127.0.0.1:{host}-10.0.2.15:{}", 20000 + index));
-        command.args([
-            "-netdev",
-            &format!("user,id=net,restrict=on{}", rules.collect::<String>()),
-        ]);
+        command.args(["-netdev", &format!("user,id=net,restrict=on{}", rules.collect::<String>())]);
         command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
     }
     Ok(command)
@@ -91,13 +80,7 @@ fn contained(limit: Option<Duration>) -> Result<Command> {
 /// stop at the first instruction they do not know. The processor's own word decides.
 fn accelerator() -> &'static str {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let virtualises = processor
-        .split_whitespace()
-        .any(|flag| flag == "vmx" || flag == "svm");
-    let usable = fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok();
+    let virtualises = processor.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    let usable = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     if virtualises && usable { "kvm" } else { "tcg" }
 }

@@ -34,25 +34,13 @@ pub(crate) fn image(cache: &Cache) -> Result<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         make.env(
             "PATH",
-            process::join(
-                [tools.path("usr/bin")]
-                    .into_iter()
-                    .chain(std::env::split_paths(&path)),
-            ),
+            process::join([tools.path("usr/bin")].into_iter().chain(std::env::split_paths(&path))),
         );
-        make.args([
-            "--quiet",
-            "--mode=root",
-            "--variant=minbase",
-            "--skip=check/empty",
-        ]);
+        make.args(["--quiet", "--mode=root", "--variant=minbase", "--skip=check/empty"]);
         for unread in ["doc", "man", "locale", "info"] {
             make.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
         }
-        make.arg(format!("--include={include}"))
-            .arg(GUEST)
-            .arg(root.path())
-            .arg(mirror.line(GUEST));
+        make.arg(format!("--include={include}")).arg(GUEST).arg(root.path()).arg(mirror.line(GUEST));
         process::quiet(&mut make)
             .context("mmdebstrap makes the root file system and needs to be root for it")?;
         ext4(root.path(), &to.join("rootfs.ext4"), 1500)

@@ -29,18 +29,13 @@ pub(crate) struct Scheduler {
 
 /// Every scheduler that the tests use, built if missing.
 pub(crate) fn all(cache: &Cache) -> Result<Vec<Scheduler>> {
-    if WANTED
-        .iter()
-        .any(|(name, version, _)| cache.existing(name, version).is_none())
-    {
+    if WANTED.iter().any(|(name, version, _)| cache.existing(name, version).is_none()) {
         // They share a target directory, so one run builds them all and the others wait.
         let _lock = cache.lock("scheduler-build")?;
         let target = cache.workspace("build/schedulers")?;
         let tools = Tree::compilers(cache)?;
         for (name, version, cost) in WANTED {
-            cache.entry(name, version, cost, |to| {
-                build(&tools, name, version, &target, to)
-            })?;
+            cache.entry(name, version, cost, |to| build(&tools, name, version, &target, to))?;
         }
         // Over a gigabyte, and never of use again.
         fs::remove_dir_all(&target).with_context(|| format!("cannot remove {}", target.display()))?;
@@ -48,13 +43,8 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Scheduler>> {
     WANTED
         .iter()
         .map(|(name, version, cost)| {
-            let home = cache.entry(name, version, cost, |_| {
-                anyhow::bail!("it vanished from the cache")
-            })?;
-            Ok(Scheduler {
-                name: format!("{name}-{version}"),
-                program: home.join("bin").join(name),
-            })
+            let home = cache.entry(name, version, cost, |_| anyhow::bail!("it vanished from the cache"))?;
+            Ok(Scheduler { name: format!("{name}-{version}"), program: home.join("bin").join(name) })
         })
         .collect()
 }
@@ -73,23 +63,11 @@ fn build(tools: &Tree, name: &str, version: &str, target: &Path, to: &Path) -> R
         // Outside of this workspace, or its toolchain file and profile would reach in.
         .current_dir(to)
         .env("CARGO_TARGET_DIR", target)
-        .env(
-            "PATH",
-            process::join(programs.into_iter().chain(std::env::split_paths(&path))),
-        )
+        .env("PATH", process::join(programs.into_iter().chain(std::env::split_paths(&path))))
         .env("BPF_CLANG", llvm.join("bin/clang"))
         .env("LIBCLANG_PATH", llvm.join("lib"))
-        .env(
-            "LD_LIBRARY_PATH",
-            process::join(tools.libraries().iter().chain([&llvm.join("lib")])),
-        )
-        .env(
-            "CPATH",
-            process::join([
-                tools.path("usr/include"),
-                tools.path("usr/include/x86_64-linux-gnu"),
-            ]),
-        )
+        .env("LD_LIBRARY_PATH", process::join(tools.libraries().iter().chain([&llvm.join("lib")])))
+        .env("CPATH", process::join([tools.path("usr/include"), tools.path("usr/include/x86_64-linux-gnu")]))
         .env("LIBRARY_PATH", process::join([library.as_path(), system]))
         .env(
             "PKG_CONFIG_PATH",

@@ -20,9 +20,7 @@ impl Stage {
     pub(crate) fn new(cache: &Cache) -> Result<Self> {
         let base = workspace().join("target/vm");
         fs::create_dir_all(&base)?;
-        let stage = Self {
-            directory: tempfile::Builder::new().prefix("stage-").tempdir_in(base)?,
-        };
+        let stage = Self { directory: tempfile::Builder::new().prefix("stage-").tempdir_in(base)? };
         let sextant = build(&["build", "--package", "sextant", "--bin", "sextant"], "sextant")?;
         stage.add(&sextant, "sextant")?;
         for scheduler in schedulers::all(cache)? {
@@ -33,25 +31,13 @@ impl Stage {
 
     /// Builds the test program and stages it with its data.
     pub(crate) fn add_tests(&mut self) -> Result<()> {
-        let arguments = [
-            "test",
-            "--package",
-            "sextant-tests",
-            "--features",
-            "vm",
-            "--test",
-            "vm",
-            "--no-run",
-        ];
+        let arguments =
+            ["test", "--package", "sextant-tests", "--features", "vm", "--test", "vm", "--no-run"];
         self.add(&build(&arguments, "vm")?, "vm-tests")?;
         for data in ["fixtures", "golden"] {
             let from = workspace().join("tests").join(data);
             if from.is_dir() {
-                let copied = Command::new("cp")
-                    .arg("-r")
-                    .arg(&from)
-                    .arg(self.directory.path())
-                    .status()?;
+                let copied = Command::new("cp").arg("-r").arg(&from).arg(self.directory.path()).status()?;
                 anyhow::ensure!(copied.success(), "cannot copy {}", from.display());
             }
         }
@@ -94,24 +80,11 @@ fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
         .args(arguments)
         .args(["--quiet", "--message-format=json-render-diagnostics"])
         .current_dir(workspace());
-    let done = cargo
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
-    anyhow::ensure!(
-        done.status.success(),
-        "cargo {} failed ({})",
-        arguments.join(" "),
-        done.status
-    );
+    let done = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    anyhow::ensure!(done.status.success(), "cargo {} failed ({})", arguments.join(" "), done.status);
     let messages = String::from_utf8_lossy(&done.stdout);
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let made = messages.filter(|message| message["target"]["name"] == target);
-    let executable = made
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back();
+    let executable = made.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     executable.with_context(|| format!("cargo {} made no program `{target}`", arguments.join(" ")))
 }

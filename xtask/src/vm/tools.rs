@@ -24,13 +24,7 @@ impl Tree {
     /// QEMU and what makes disks for it. QEMU is the backports' one, which is years newer than a stable release's;
     /// it is not installed because that would replace the machine's own QEMU utilities.
     pub(crate) fn machine(cache: &Cache) -> Result<Self> {
-        let packages = [
-            "qemu-system-x86",
-            "seabios",
-            "busybox-static",
-            "kmod",
-            "mmdebstrap",
-        ];
+        let packages = ["qemu-system-x86", "seabios", "busybox-static", "kmod", "mmdebstrap"];
         Self::make(cache, "vm-tools", &packages, true, "16 MB, about 10 s")
     }
 
@@ -52,9 +46,8 @@ impl Tree {
 
     fn make(cache: &Cache, name: &str, packages: &[&str], backports: bool, cost: &str) -> Result<Self> {
         let version = key(&[&[RECIPE], packages].concat());
-        let root = cache.entry(name, &version, cost, |to| {
-            Apt::host(cache)?.unpack_closure(packages, backports, to)
-        })?;
+        let root = cache
+            .entry(name, &version, cost, |to| Apt::host(cache)?.unpack_closure(packages, backports, to))?;
         Ok(Self { root })
     }
 
@@ -65,10 +58,7 @@ impl Tree {
 
     /// The directories of the tree's shared libraries.
     pub(crate) fn libraries(&self) -> [PathBuf; 2] {
-        [
-            self.path("usr/lib/x86_64-linux-gnu"),
-            self.path("lib/x86_64-linux-gnu"),
-        ]
+        [self.path("usr/lib/x86_64-linux-gnu"), self.path("lib/x86_64-linux-gnu")]
     }
 
     /// Where the tree, or else the machine, has a program.
@@ -80,10 +70,7 @@ impl Tree {
             return process::find(program);
         };
         // An absolute link means the tree's `/`, not ours.
-        let target = path
-            .read_link()
-            .ok()
-            .and_then(|to| Some(self.root.join(to.strip_prefix("/").ok()?)));
+        let target = path.read_link().ok().and_then(|to| Some(self.root.join(to.strip_prefix("/").ok()?)));
         Ok(target.unwrap_or(path))
     }
 
@@ -91,9 +78,7 @@ impl Tree {
     pub(crate) fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(self.find(program)?);
         // Some programs do what the name of their link says.
-        command
-            .arg0(program)
-            .env("LD_LIBRARY_PATH", process::join(self.libraries()));
+        command.arg0(program).env("LD_LIBRARY_PATH", process::join(self.libraries()));
         Ok(command)
     }
 }
@@ -101,8 +86,6 @@ impl Tree {
 /// An ext4 image of `megabytes` (allocated only as far as used) that holds a copy of a directory.
 pub(crate) fn ext4(directory: &Path, image: &Path, megabytes: u64) -> Result<()> {
     let mut make = Command::new(process::find("mke2fs")?);
-    make.args(["-q", "-F", "-t", "ext4", "-m", "0", "-d"])
-        .arg(directory)
-        .arg(image);
+    make.args(["-q", "-F", "-t", "ext4", "-m", "0", "-d"]).arg(directory).arg(image);
     process::quiet(make.arg(format!("{megabytes}M")))
 }
