@@ -10,5 +10,6 @@ pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
+pub mod sources;
 pub mod task;
 pub mod telemetry;

@@ -1,0 +1,3 @@
+//! What the node reads: one room per source, siblings that never import one another.
+
+pub mod scheduler;
