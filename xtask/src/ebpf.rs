@@ -41,7 +41,9 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
 pub(crate) fn check() -> Result<()> {
     let tools = match Tools::get(&Cache::open()?) {
         Err(error) if !strict() => {
-            eprintln!("ebpf: not compared, since a tool is missing (with CI=true that is a failure): {error:#}");
+            eprintln!(
+                "ebpf: not compared, since a tool is missing (with CI=true that is a failure): {error:#}"
+            );
             return Ok(());
         }
         tools => tools?,
