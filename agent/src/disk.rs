@@ -68,6 +68,7 @@ impl Verdict {
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Damaged(cause.to_string()),
                 io::ErrorKind::PermissionDenied
                 | io::ErrorKind::NotFound
+                | io::ErrorKind::AlreadyExists
                 | io::ErrorKind::IsADirectory
                 | io::ErrorKind::NotADirectory
                 | io::ErrorKind::ReadOnlyFilesystem => Self::Disk(cause.to_string(), true),

@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod delivery;
