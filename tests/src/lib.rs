@@ -3,3 +3,4 @@
 pub mod bpftool;
 pub mod role;
 pub mod scheduler;
+pub mod tasks;
