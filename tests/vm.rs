@@ -2,3 +2,6 @@
 
 #[path = "vm/schedulers.rs"]
 mod schedulers;
+
+#[path = "vm/scheduler.rs"]
+mod scheduler;

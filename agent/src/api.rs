@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bss;
 pub mod envelope;
 pub mod health;
+pub mod inspect;
 pub mod pods;
 pub mod record;
 pub mod scheduler;

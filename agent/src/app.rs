@@ -7,8 +7,12 @@ pub mod host_facts;
 pub mod inspect;
 pub mod node;
 pub mod receiver;
+mod delivery_view;
+mod health;
+mod listen;
 mod records;
 mod signals;
+mod watchdog;
 
 use std::time::Duration;
 

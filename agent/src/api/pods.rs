@@ -95,7 +95,7 @@ pub struct Container {
     pub name: Option<String>,
     /// `containerd`, `crio`, `docker`, `podman`, `kata`, `ecs`, or null where the path does not say.
     pub runtime: Option<String>,
-    /// `container`, `sandbox`, `conmon`, `nested-service`, `pod`.
+    /// `container`, `sandbox`, `conmon`, `nested-service`, `pod`, `kata-overhead`.
     pub kind: String,
     /// Path below the cgroup root.
     pub cgroup: String,
