@@ -4,3 +4,4 @@
 //! stops the rest. Joins between sources are pure functions in [`crate::domain`].
 
 pub mod pods;
+pub mod scheduler;

@@ -14,6 +14,15 @@ use utoipa::ToSchema;
 /// Version of this envelope; a receiver refuses one it does not know with 400 and its own version.
 pub const VERSION: u32 = 1;
 
+/// Records in a batch: 1,000 rows of a second's samples are one request of a few hundred KiB.
+pub const MAX_RECORDS: usize = 1_000;
+
+/// One record, bytes: a pod map of 20,000 processes is about 4 MiB.
+pub const MAX_RECORD_BYTES: usize = 4 << 20;
+
+/// A batch as JSON, bytes: the largest record twice over, so that the envelope never decides.
+pub const MAX_BODY_BYTES: usize = 2 * MAX_RECORD_BYTES;
+
 /// Consecutive records of one node.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Batch {
@@ -60,4 +69,28 @@ pub struct Ack {
     pub stored: u64,
     /// Records of this batch that were stored before.
     pub duplicates: u64,
+}
+
+/// The receiver's words when it does not take a batch (400, 413, 422).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// False.
+    pub success: bool,
+    /// What is wrong.
+    pub error: String,
+    /// Whether the batch as a whole or one of its records is refused: a node never drops records because a
+    /// receiver does not understand its envelope.
+    pub refused: Refused,
+    /// The envelope version that the receiver speaks.
+    pub version: u32,
+}
+
+/// What exactly a receiver refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Refused {
+    /// The batch: version, names, limits. Sending it again in pieces is useless.
+    Envelope,
+    /// The record at this index of the batch.
+    Record(usize),
 }
