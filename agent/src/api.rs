@@ -5,8 +5,12 @@
 
 pub mod batch;
 pub mod bss;
+pub mod envelope;
+pub mod health;
+pub mod inspect;
 pub mod nodes;
 pub mod pods;
 pub mod record;
 pub mod scheduler;
+pub mod status;
 pub mod time;

@@ -3,9 +3,16 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod disk;
 pub mod domain;
 pub mod host;
+pub mod http;
 pub mod receiver;
+pub mod sources;
 pub mod store;
+pub mod task;
+pub mod telemetry;

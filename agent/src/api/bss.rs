@@ -36,6 +36,69 @@ pub struct Record {
     pub nr_sched_congested: Option<u64>,
 }
 
+/// `data` of `GET /api/v1/metrics`: a number in every field, as clients of the reference demand. 0 where the
+/// scheduler has no such variable; `/api/v1/schedulers` has null and the reason there.
+///
+/// Both generations' first keys are present: each client reads its own and ignores the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CompatRecord {
+    /// First generation's key.
+    pub usersched_pid: u64,
+    /// Second generation's key.
+    pub usersched_last_run_at: u64,
+    /// See [`Record`].
+    pub nr_queued: u64,
+    /// See [`Record`].
+    pub nr_scheduled: u64,
+    /// See [`Record`].
+    pub nr_running: u64,
+    /// See [`Record`].
+    pub nr_online_cpus: u64,
+    /// See [`Record`].
+    pub nr_user_dispatches: u64,
+    /// See [`Record`].
+    pub nr_kernel_dispatches: u64,
+    /// See [`Record`].
+    pub nr_cancel_dispatches: u64,
+    /// See [`Record`].
+    pub nr_bounce_dispatches: u64,
+    /// See [`Record`].
+    pub nr_failed_dispatches: u64,
+    /// See [`Record`].
+    pub nr_sched_congested: u64,
+}
+
+/// What `GET /api/v1/metrics` adds to the envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Retrieved {
+    /// The record.
+    pub data: CompatRecord,
+    /// Wall time of the record: of the reading, or of its arrival.
+    pub metrics_timestamp: String,
+    /// `scheduler` (this node's own reading) or `posted`.
+    pub source: String,
+}
+
+impl From<&Record> for CompatRecord {
+    fn from(record: &Record) -> Self {
+        Self {
+            usersched_pid: record.usersched_pid.unwrap_or(0),
+            usersched_last_run_at: record.usersched_last_run_at.unwrap_or(0),
+            nr_queued: record.nr_queued.unwrap_or(0),
+            nr_scheduled: record.nr_scheduled.unwrap_or(0),
+            nr_running: record.nr_running.unwrap_or(0),
+            nr_online_cpus: record.nr_online_cpus.unwrap_or(0),
+            nr_user_dispatches: record.nr_user_dispatches.unwrap_or(0),
+            nr_kernel_dispatches: record.nr_kernel_dispatches.unwrap_or(0),
+            nr_cancel_dispatches: record.nr_cancel_dispatches.unwrap_or(0),
+            nr_bounce_dispatches: record.nr_bounce_dispatches.unwrap_or(0),
+            nr_failed_dispatches: record.nr_failed_dispatches.unwrap_or(0),
+            nr_sched_congested: record.nr_sched_congested.unwrap_or(0),
+        }
+    }
+}
+
 impl From<&BssRecord> for Record {
     fn from(record: &BssRecord) -> Self {
         use BssField as F;

@@ -7,6 +7,14 @@ use utoipa::ToSchema;
 
 use crate::domain::pod as domain;
 
+/// What `GET /api/v1/pods/pids` adds to the envelope. An empty list is `[]`: the reference's first generations
+/// print null there, their documentation promises a list, and the third prints one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PodPidsList {
+    /// An entry per container that holds a process.
+    pub pods: Vec<PodPids>,
+}
+
 /// One entry of the reference's `pods` list: a container of a pod with its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PodPids {
@@ -87,7 +95,7 @@ pub struct Container {
     pub name: Option<String>,
     /// `containerd`, `crio`, `docker`, `podman`, `kata`, `ecs`, or null where the path does not say.
     pub runtime: Option<String>,
-    /// `container`, `sandbox`, `conmon`, `nested-service`, `pod`.
+    /// `container`, `sandbox`, `conmon`, `nested-service`, `pod`, `kata-overhead`.
     pub kind: String,
     /// Path below the cgroup root.
     pub cgroup: String,

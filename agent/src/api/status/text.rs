@@ -1,0 +1,224 @@
+//! The status as one screen of aligned text, for a person with curl.
+//!
+//! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
+//! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
+
+use std::fmt::Write as _;
+
+use super::{Delivery, Node, Pods, Scheduler, Source, Status};
+
+/// Longest text in a column; a Kubernetes name may have 253 characters.
+const MAX_CELL: usize = 48;
+/// Longest free text (what a source lacks, an error).
+const MAX_SENTENCE: usize = 200;
+
+const BOLD: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Renders the status; `color` adds ANSI codes to headings.
+pub fn render(status: &Status, color: bool) -> String {
+    let mut out = String::new();
+    header(&mut out, &status.node, color);
+    scheduler(&mut out, &status.scheduler, color);
+    sources(&mut out, &status.sources, color);
+    pods(&mut out, &status.pods, color);
+    delivery(&mut out, &status.delivery, color);
+    out
+}
+
+fn header(out: &mut String, node: &Node, color: bool) {
+    let (on, off) = if color { (BOLD, PLAIN) } else { ("", "") };
+    line(
+        out,
+        &format!(
+            "{on}sextant {}{off} on {}, kernel {}, up {}, {}",
+            node.version,
+            clean(&node.name, MAX_CELL),
+            clean(&node.kernel, MAX_CELL),
+            duration(node.uptime_s.saturating_mul(1_000)),
+            node.timestamp
+        ),
+    );
+}
+
+fn scheduler(out: &mut String, scheduler: &Scheduler, color: bool) {
+    heading(out, "SCHEDULER", color);
+    let mut facts = vec![match &scheduler.ops {
+        Some(ops) => format!("{} {}", clean(ops, MAX_CELL), scheduler.state),
+        None => scheduler.state.clone(),
+    }];
+    facts.extend(scheduler.user_pid.map(|pid| format!("pid {pid}")));
+    facts.extend(scheduler.enable_seq.map(|seq| format!("enabled {seq} times since boot")));
+    facts.extend(
+        scheduler.switch_all.map(|all| if all { "all tasks" } else { "only SCHED_EXT tasks" }.into()),
+    );
+    facts.push(format!("{} variables", scheduler.variables));
+    facts.push(format!("read {} ago", duration(scheduler.age_ms)));
+    line(out, &format!("  {}", facts.join(", ")));
+    if !scheduler.gauges.is_empty() {
+        let gauges: Vec<_> = scheduler.gauges.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        line(out, &format!("  {}", gauges.join(", ")));
+    }
+    let rows = scheduler.counters.iter().map(|counter| {
+        let rate = counter.per_second.map_or_else(|| "-".into(), |rate| format!("{rate:.1}/s"));
+        vec![clean(&counter.name, MAX_CELL), rate, counter.total.to_string()]
+    });
+    table(out, &["counter", "rate", "total"], &[false, true, true], rows.collect());
+    for (field, why) in &scheduler.absent {
+        line(out, &format!("  {field} has no value: {}", clean(why, MAX_SENTENCE)));
+    }
+    if let Some(exit) = &scheduler.last_exit {
+        let msg = if exit.msg.is_empty() { String::new() } else { format!(": {}", exit.msg) };
+        let text = format!("last exit: {} ended as {} ({}){msg}", exit.ops, exit.kind, exit.reason);
+        line(out, &format!("  {}", clean(&text, MAX_SENTENCE)));
+    }
+}
+
+fn sources(out: &mut String, sources: &[Source], color: bool) {
+    heading(out, "SOURCES", color);
+    let rows = sources.iter().map(|source| {
+        vec![
+            clean(&source.name, MAX_CELL),
+            source.condition.clone(),
+            source.age_ms.map_or_else(|| "never".into(), |age| format!("{} ago", duration(age))),
+            format!("{:.1} ms", micros_as_ms(source.last_duration_us)),
+            source.collections.to_string(),
+            source.failures.to_string(),
+        ]
+    });
+    let columns = ["source", "condition", "last success", "took", "collections", "failures"];
+    table(out, &columns, &[false, false, true, true, true, true], rows.collect());
+    for source in sources {
+        for lack in source
+            .lacks
+            .iter()
+            .map(|lack| ("lacks", lack))
+            .chain(source.last_error.iter().map(|e| ("failed", e)))
+        {
+            line(out, &format!("  {} {}: {}", source.name, lack.0, clean(lack.1, MAX_SENTENCE)));
+        }
+    }
+}
+
+fn pods(out: &mut String, pods: &Pods, color: bool) {
+    heading(out, "PODS", color);
+    let Some(age_ms) = pods.age_ms else {
+        return line(out, "  no walk of the processes yet");
+    };
+    line(
+        out,
+        &format!(
+            "  {} pods with {} processes, {} processes outside pods, walked {} ago",
+            pods.total,
+            pods.tasks,
+            pods.host_tasks,
+            duration(age_ms)
+        ),
+    );
+    let rows = pods.top.iter().map(|pod| {
+        vec![
+            clean(pod.namespace.as_deref().unwrap_or("?"), MAX_CELL),
+            clean(pod.name.as_deref().unwrap_or(&pod.uid), MAX_CELL),
+            pod.qos.clone(),
+            pod.containers.to_string(),
+            pod.tasks.to_string(),
+            pod.threads.to_string(),
+        ]
+    });
+    let columns = ["namespace", "pod", "qos", "containers", "processes", "threads"];
+    table(out, &columns, &[false, false, false, true, true, true], rows.collect());
+}
+
+fn delivery(out: &mut String, delivery: &Delivery, color: bool) {
+    heading(out, "DELIVERY", color);
+    let Some(accounts) = &delivery.accounts else {
+        return line(out, "  off: no receiver is configured");
+    };
+    let dropped: u64 = accounts.dropped.values().fold(0, |sum, &count| sum.saturating_add(count));
+    let lag = delivery.lag_ms.map_or_else(|| "none".into(), duration);
+    line(
+        out,
+        &format!(
+            "  {} records produced, {} acknowledged, {} spooled ({} bytes), {dropped} dropped, lag {lag}",
+            accounts.produced, accounts.acknowledged, accounts.spooled, accounts.spooled_bytes
+        ),
+    );
+    for (reason, count) in accounts.dropped.iter().filter(|(_, count)| **count > 0) {
+        line(out, &format!("  dropped {count}: {}", clean(reason, MAX_CELL)));
+    }
+    if let Some(why) = &delivery.degraded {
+        line(out, &format!("  degraded: {}", clean(why, MAX_SENTENCE)));
+    }
+    let rows = delivery.receivers.iter().map(|receiver| {
+        vec![
+            clean(&receiver.url, MAX_CELL),
+            clean(&receiver.state, MAX_CELL),
+            receiver.last_ack_age_ms.map_or_else(|| "never".into(), |age| format!("{} ago", duration(age))),
+            clean(receiver.last_error.as_deref().unwrap_or("-"), MAX_SENTENCE),
+        ]
+    });
+    table(
+        out,
+        &["receiver", "state", "last ack", "last error"],
+        &[false, false, true, false],
+        rows.collect(),
+    );
+}
+
+fn heading(out: &mut String, text: &str, color: bool) {
+    let (on, off) = if color { (BOLD, PLAIN) } else { ("", "") };
+    line(out, &format!("\n{on}{text}{off}"));
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end_matches(' '));
+    out.push('\n');
+}
+
+/// Pads every column to its widest cell; nothing for a table without rows.
+fn table(out: &mut String, columns: &[&str], right: &[bool], rows: Vec<Vec<String>>) {
+    if rows.is_empty() {
+        return;
+    }
+    let head = columns.iter().map(|&column| column.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns.len()).map(width).collect();
+    for row in &rows {
+        let mut text = String::from("  ");
+        for ((cell, &width), &right) in row.iter().zip(&widths).zip(right) {
+            // Writing to a String does not fail.
+            let _ = if right { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
+        }
+        line(out, &text);
+    }
+}
+
+/// Without control characters, at most `max` characters.
+fn clean(text: &str, max: usize) -> String {
+    let visible = |c: char| if c.is_control() { '?' } else { c };
+    if text.chars().count() <= max {
+        return text.chars().map(visible).collect();
+    }
+    text.chars().map(visible).take(max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Two units at most: `850 ms`, `12 s`, `3 min 20 s`, `5 h 2 min`, `9 d 4 h`.
+fn duration(ms: u64) -> String {
+    let s = ms / 1_000;
+    match s {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{s} s"),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn micros_as_ms(us: u64) -> f64 {
+    us as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests;

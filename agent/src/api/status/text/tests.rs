@@ -1,0 +1,130 @@
+//! The screen as a golden text, and what hostile names can do to it.
+
+use std::collections::BTreeMap;
+
+use expect_test::expect;
+
+use super::super::{Counter, Pod, Receiver};
+use super::*;
+use crate::api::batch::Accounts;
+use crate::api::scheduler::Exit;
+
+fn status() -> Status {
+    let counter = |name: &str, total, per_second| Counter { name: name.to_owned(), total, per_second };
+    let source = |name: &str, condition: &str, age_ms| Source {
+        name: name.to_owned(),
+        condition: condition.to_owned(),
+        age_ms,
+        collections: 41,
+        last_duration_us: 1_234,
+        ..Source::default()
+    };
+    let pod = |namespace: Option<&str>, name: Option<&str>, tasks| Pod {
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+        uid: "65979e01-4cb1-4d08-9dba-45530253ff00".to_owned(),
+        qos: "burstable".to_owned(),
+        containers: 2,
+        tasks,
+        threads: 31,
+    };
+    Status {
+        node: Node {
+            name: "worker-7".to_owned(),
+            version: "0.1.0".to_owned(),
+            kernel: "6.18.44".to_owned(),
+            timestamp: "2025-06-19T10:30:00Z".to_owned(),
+            uptime_s: 90_061,
+        },
+        scheduler: Scheduler {
+            state: "enabled".to_owned(),
+            ops: Some("rustland_1.1.4_x86_64_unknown_linux_gnu".to_owned()),
+            user_pid: Some(1_234),
+            enable_seq: Some(3),
+            switch_all: Some(true),
+            age_ms: 420,
+            counters: vec![
+                counter("nr_user_dispatches", 18_446_744_073_709_551_615, Some(1_234.56)),
+                counter("nr_kernel_dispatches", 50, Some(0.0)),
+                counter("SCX_EV_BYPASS_DURATION", 7, None),
+            ],
+            gauges: BTreeMap::from([("nr_running".to_owned(), 2), ("nr_queued".to_owned(), 10)]),
+            absent: BTreeMap::from([("usersched_pid".to_owned(), "no such variable in any section".to_owned())]),
+            variables: 42,
+            last_exit: Some(Exit {
+                ops: "lavd".to_owned(),
+                enable_seq: 2,
+                kind: "error_stall".to_owned(),
+                kind_code: 1026,
+                exit_code: 0,
+                reason: "runnable task stall".to_owned(),
+                msg: "kworker/0:1[32] failed to run for 5.120s".to_owned(),
+                detail: String::new(),
+                noticed_at_ns: 0,
+            }),
+        },
+        sources: vec![
+            source("scheduler", "up", Some(420)),
+            Source {
+                lacks: vec!["pod labels: mount the CRI socket (--run-root)".to_owned()],
+                last_error: Some("connect: permission denied".to_owned()),
+                failures: 3,
+                ..source("pod_names/cri", "degraded", None)
+            },
+        ],
+        pods: Pods {
+            total: 2,
+            tasks: 12,
+            host_tasks: 180,
+            age_ms: Some(999),
+            top: vec![pod(Some("monitoring"), Some("loki-0"), 10), pod(None, None, 2)],
+        },
+        delivery: Delivery {
+            accounts: Some(Accounts {
+                produced: 100,
+                acknowledged: 90,
+                spooled: 8,
+                spooled_bytes: 4_096,
+                dropped: BTreeMap::from([("spool_full".to_owned(), 2), ("refused".to_owned(), 0)]),
+                oldest_at_ns: Some(0),
+            }),
+            lag_ms: Some(200_000),
+            degraded: Some("no space left on device".to_owned()),
+            receivers: vec![Receiver {
+                url: "http://receiver:8080".to_owned(),
+                state: "retrying".to_owned(),
+                last_ack_age_ms: Some(18_120_000),
+                last_error: Some("connection refused".to_owned()),
+            }],
+        },
+    }
+}
+
+#[test]
+fn one_screen() {
+    expect![[r#""#]].assert_eq(&render(&status(), false));
+}
+
+#[test]
+fn an_empty_node_says_what_is_missing() {
+    expect![[r#""#]].assert_eq(&render(&Status::default(), false));
+}
+
+#[test]
+fn names_from_outside_cannot_move_the_cursor_or_break_the_table() {
+    let mut hostile = status();
+    hostile.pods.top[0].name = Some("\x1b[2J\x07evil\nSOURCES\r".to_owned());
+    hostile.scheduler.ops = Some("x".repeat(10_000));
+    hostile.sources[1].lacks = vec!["\x1b]0;title\x07".to_owned() + &"y".repeat(10_000)];
+    let text = render(&hostile, false);
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    assert_eq!(text.lines().count(), render(&status(), false).lines().count(), "no line of theirs");
+    assert!(text.lines().all(|line| line.chars().count() < 300), "{text}");
+    assert!(render(&hostile, true).contains("\x1b[1mSCHEDULER\x1b[0m"), "colour is ours alone, and only if asked");
+}
+
+#[test]
+fn durations_have_two_units_at_most() {
+    let all = [0, 999, 1_000, 59_999, 60_000, 3_599_999, 3_600_000, 86_399_999, 86_400_000, u64::MAX].map(duration);
+    expect![[r#""#]].assert_eq(&all.join(", "));
+}

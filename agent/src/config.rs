@@ -1,0 +1,359 @@
+//! Configuration is a value: file, then environment, then flags, checked as a whole.
+//!
+//! ```toml
+//! [log]
+//! format = "json"
+//!
+//! [node]
+//! interval_ms = 1000
+//!
+//! [forward]
+//! receiver = "http://10.0.0.5:8080"
+//! ```
+//!
+//! Each section belongs to the module that reads it. [`load`] reports every section's error at once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
+use crate::delivery::{forwarder, spool};
+use crate::host::HostRoots;
+use crate::sources::{pods, scheduler};
+use crate::{http, telemetry};
+
+/// Larger files are no configuration.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+/// Faster readings cost more than they tell; slower ones miss whole schedulers.
+const INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
+
+/// A walk over all cgroups costs milliseconds, a reading of the scheduler microseconds.
+const PODS_INTERVAL_MIN_MS: u64 = 100;
+
+/// Everything a role needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Config {
+    /// `[log]`: form and filter of our own log.
+    pub log: telemetry::Config,
+    /// `[http]`: limits of both roles' API.
+    pub http: http::Config,
+    /// `[node]`: the node agent.
+    pub node: Node,
+    /// `[host]`: where the host is mounted.
+    pub host: HostRoots,
+    /// `[scheduler]`: the scheduler source.
+    pub scheduler: scheduler::Config,
+    /// `[pods]`: the pods source.
+    pub pods: pods::Config,
+    /// `[spool]`: records on the node's disk.
+    pub spool: spool::Config,
+    /// `[forward]`: the way to the receiver.
+    pub forward: forwarder::Config,
+    /// `[receiver]`: the central service.
+    pub receiver: Receiver,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Name of this node; empty means the host name.
+    pub name: String,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Unix socket; empty means none.
+    pub unix_socket: PathBuf,
+    /// The socket was asked for, not just the default: failing to bind it is an error.
+    #[serde(skip)]
+    pub unix_socket_required: bool,
+    /// Where the spool lives.
+    pub data_dir: PathBuf,
+    /// Time between two readings of the scheduler, ms.
+    pub interval_ms: u64,
+    /// Time between two scheduler records to the receiver, ms; changes of its state are told at once. The
+    /// reference's sender keeps 5 s too.
+    pub scheduler_record_interval_ms: u64,
+    /// Shortest time between two pod maps to the receiver, ms: a map of thousands of processes is large.
+    pub pods_record_interval_ms: u64,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            listen: vec!["127.0.0.1:8090".to_owned()],
+            unix_socket: "/run/sextant/node.sock".into(),
+            unix_socket_required: false,
+            data_dir: "/var/lib/sextant/node".into(),
+            interval_ms: 1_000,
+            scheduler_record_interval_ms: 5_000,
+            pods_record_interval_ms: 15_000,
+        }
+    }
+}
+
+impl Node {
+    /// Time between two readings.
+    pub const fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+}
+
+/// `[receiver]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Receiver {
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Where the store lives.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self { listen: vec!["127.0.0.1:8080".to_owned()], data_dir: "/var/lib/sextant/receiver".into() }
+    }
+}
+
+/// Everything wrong with a configuration, one sentence each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Errors(pub Vec<String>);
+
+impl std::error::Error for Errors {}
+
+impl std::fmt::Display for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.join("\n"))
+    }
+}
+
+/// The configuration of `sextant node`.
+pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
+    let (mut config, mut errors) = read(args.shared.config.as_deref());
+    apply_shared(&mut config.log, &args.shared);
+    apply_roots(&mut config.host, &args.roots);
+    let node = &mut config.node;
+    if !args.shared.listen.is_empty() {
+        node.listen.clone_from(&args.shared.listen);
+    }
+    replace(&mut node.data_dir, args.shared.data_dir.as_ref());
+    if let Some(path) = &args.unix_socket {
+        node.unix_socket.clone_from(path);
+        node.unix_socket_required = true;
+    }
+    replace(&mut node.name, args.node_name.as_ref());
+    if args.receiver.is_some() {
+        config.forward.receiver.clone_from(&args.receiver);
+    }
+    if let Some(text) = &args.interval {
+        match text.parse::<jiff::SignedDuration>().ok().and_then(|d| u64::try_from(d.as_millis()).ok()) {
+            Some(interval_ms) => {
+                config.node.interval_ms = interval_ms;
+                config.pods.interval_ms = interval_ms.max(PODS_INTERVAL_MIN_MS);
+            }
+            None => errors.push(format!("--interval: `{text}` is no duration; try 500ms, 1s or 1m")),
+        }
+    }
+    validate(&config, &mut errors);
+    finish(config, errors)
+}
+
+/// The configuration of `sextant receiver`.
+pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
+    let (mut config, mut errors) = read(args.shared.config.as_deref());
+    apply_shared(&mut config.log, &args.shared);
+    if !args.shared.listen.is_empty() {
+        config.receiver.listen.clone_from(&args.shared.listen);
+    }
+    replace(&mut config.receiver.data_dir, args.shared.data_dir.as_ref());
+    validate(&config, &mut errors);
+    finish(config, errors)
+}
+
+/// The configuration in a file (or the defaults), without flags.
+pub fn load(file: Option<&Path>) -> Result<Config, Errors> {
+    let (config, mut errors) = read(file);
+    validate(&config, &mut errors);
+    finish(config, errors)
+}
+
+/// The configuration as a file. There are no secrets in it yet; one that comes is printed as `<set>`.
+pub fn dump(config: &Config) -> String {
+    // Plain structs with string keys: there is nothing that could fail.
+    toml::to_string(config).unwrap_or_default()
+}
+
+/// The roots that `sextant inspect` was given.
+pub fn roots(args: &RootArgs) -> HostRoots {
+    let mut roots = HostRoots::default();
+    apply_roots(&mut roots, args);
+    roots
+}
+
+fn finish(config: Config, errors: Vec<String>) -> Result<Config, Errors> {
+    if errors.is_empty() { Ok(config) } else { Err(Errors(errors)) }
+}
+
+fn read(file: Option<&Path>) -> (Config, Vec<String>) {
+    let Some(file) = file else { return (Config::default(), Vec::new()) };
+    match read_text(file) {
+        Ok(text) => {
+            let (config, errors) = parse(&text);
+            (config, errors.into_iter().map(|error| format!("{}: {error}", file.display())).collect())
+        }
+        Err(error) => (Config::default(), vec![format!("{}: {error}", file.display())]),
+    }
+}
+
+fn read_text(file: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
+        return Err(std::io::Error::other(format!("larger than {FILE_MAX_BYTES} bytes")));
+    }
+    std::fs::read_to_string(file)
+}
+
+fn parse(text: &str) -> (Config, Vec<String>) {
+    let mut errors = Vec::new();
+    let mut table = match text.parse::<toml::Table>() {
+        Ok(table) => table,
+        Err(error) => return (Config::default(), vec![error.to_string().trim_end().to_owned()]),
+    };
+    let config = Config {
+        log: section(&mut table, "log", &mut errors),
+        http: section(&mut table, "http", &mut errors),
+        node: section(&mut table, "node", &mut errors),
+        host: section(&mut table, "host", &mut errors),
+        scheduler: section(&mut table, "scheduler", &mut errors),
+        pods: section(&mut table, "pods", &mut errors),
+        spool: section(&mut table, "spool", &mut errors),
+        forward: section(&mut table, "forward", &mut errors),
+        receiver: section(&mut table, "receiver", &mut errors),
+    };
+    for unknown in table.keys() {
+        errors.push(format!(
+            "unknown section `[{unknown}]`; `sextant config dump` prints every section there is"
+        ));
+    }
+    (config, errors)
+}
+
+fn section<T: DeserializeOwned + Default>(
+    table: &mut toml::Table,
+    name: &str,
+    errors: &mut Vec<String>,
+) -> T {
+    let Some(value) = table.remove(name) else { return T::default() };
+    value.try_into().unwrap_or_else(|error: toml::de::Error| {
+        errors.push(format!("[{name}] {}", error.to_string().trim_end()));
+        T::default()
+    })
+}
+
+fn apply_shared(log: &mut telemetry::Config, shared: &Shared) {
+    replace(&mut log.format, shared.log_format.as_ref());
+    replace(&mut log.filter, shared.log.as_ref());
+    *log = std::mem::take(log).louder(shared.verbose);
+}
+
+fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
+    replace(&mut roots.proc, args.proc_root.as_ref());
+    replace(&mut roots.sys, args.sys_root.as_ref());
+    replace(&mut roots.cgroup, args.cgroup_root.as_ref());
+    replace(&mut roots.run, args.run_root.as_ref());
+    replace(&mut roots.var, args.var_root.as_ref());
+}
+
+fn replace<T: Clone>(slot: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        slot.clone_from(value);
+    }
+}
+
+fn validate(config: &Config, errors: &mut Vec<String>) {
+    for (section, listen) in [("node", &config.node.listen), ("receiver", &config.receiver.listen)] {
+        if listen.is_empty() {
+            errors
+                .push(format!("[{section}] listen: at least one address is needed, such as 127.0.0.1:8090"));
+        }
+        for address in listen {
+            if address.parse::<std::net::SocketAddr>().is_err() {
+                errors
+                    .push(format!("[{section}] listen: `{address}` is no ADDR:PORT, such as 127.0.0.1:8090"));
+            }
+        }
+    }
+    if let Some(url) = &config.forward.receiver
+        && !is_http_url(url)
+    {
+        errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+    }
+    let node = &config.node;
+    for (key, value_ms) in [
+        ("node] interval_ms", node.interval_ms),
+        ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
+        ("node] pods_record_interval_ms", node.pods_record_interval_ms),
+        ("pods] interval_ms", config.pods.interval_ms),
+    ] {
+        let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());
+        if !INTERVAL_MS.contains(&value_ms) {
+            errors.push(format!("[{key}: {value_ms} is outside {min} to {max}, such as 1000"));
+        }
+    }
+}
+
+fn is_http_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_reports_its_error_at_once() {
+        let text = "[log]\nformat = \"xml\"\n[node]\nintervall_ms = 5\n[receiver]\nlisten = 3\n[nodes]\n";
+        let (_, errors) = parse(text);
+        assert_eq!(errors.len(), 4, "{errors:#?}");
+        assert!(errors[0].contains("[log]") && errors[0].contains("xml"), "{errors:?}");
+        assert!(errors[1].contains("intervall_ms"), "{errors:?}");
+        assert!(errors[3].contains("[nodes]"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_dump_of_the_defaults_is_a_valid_file() {
+        let dump = toml::to_string(&Config::default()).unwrap();
+        let (config, errors) = parse(&dump);
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn flags_beat_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sextant.toml");
+        std::fs::write(&file, "[node]\ninterval_ms = 5000\nname = \"from-file\"\n").unwrap();
+        let args = NodeArgs {
+            shared: Shared { config: Some(file), ..Shared::default() },
+            interval: Some("250ms".to_owned()),
+            ..NodeArgs::default()
+        };
+        let config = for_node(&args).unwrap();
+        assert_eq!((config.node.interval_ms, config.node.name.as_str()), (250, "from-file"));
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_would_be_right() {
+        let args = NodeArgs {
+            shared: Shared { listen: vec!["localhost".to_owned()], ..Shared::default() },
+            receiver: Some("ftp://x".to_owned()),
+            interval: Some("soon".to_owned()),
+            ..NodeArgs::default()
+        };
+        let Errors(errors) = for_node(&args).unwrap_err();
+        assert_eq!(errors.len(), 3, "{errors:#?}");
+        assert!(errors.iter().all(|error| error.contains("such as") || error.contains("try")), "{errors:?}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The only place where an error becomes a status.
+//!
+//! The BSS family's envelope is `{"success":false,"error":"..."}`; every answer of Sextant's own routes that
+//! is not a success has it, except a wrong method, which is a bare 405 with `Allow`, as the reference gives it.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::bss_body::BodyError;
+use crate::api::envelope::Failure;
+
+/// What can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The body is not the JSON that the route takes.
+    #[error("Invalid JSON format: {0}")]
+    Body(#[from] BodyError),
+    /// The body is longer than the route takes.
+    #[error("request body exceeds {limit_bytes} bytes")]
+    TooLarge {
+        /// The route's limit.
+        limit_bytes: usize,
+    },
+    /// The body did not arrive.
+    #[error("request body could not be read: {0}")]
+    Unreadable(String),
+    /// A query parameter has a value that the route does not know.
+    #[error("query parameter {name}: {why}")]
+    Query {
+        /// The parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The request comes from where it may not come from.
+    #[error("{0}")]
+    Forbidden(String),
+    /// No such route.
+    #[error("no such endpoint: {0} (GET / lists them)")]
+    NotFound(String),
+    /// The request was not answered in time.
+    #[error("request took longer than {0} ms")]
+    Timeout(u64),
+    /// Too many requests wait already.
+    #[error("too many records are waiting to be stored: try again")]
+    Busy,
+    /// The records cannot be stored at the moment, and why.
+    #[error("the record was not stored: {0}")]
+    Degraded(String),
+    /// The pod map does not exist yet. The words before the colon are the reference's.
+    #[error("Failed to get pod-pid mappings: {0}")]
+    NoPods(&'static str),
+    /// A part of the role is not there yet, or not any more.
+    #[error("{0}")]
+    NotReady(String),
+    /// A handler panicked. The hook has logged and counted it.
+    #[error("internal error: the request was not completed")]
+    Panicked,
+    /// An answer could not be encoded.
+    #[error("internal error: {0}")]
+    Encode(String),
+}
+
+/// The error's text, left in the answer's extensions for the request log.
+#[derive(Clone, Debug)]
+pub(super) struct ErrorText(pub(super) String);
+
+impl ApiError {
+    /// The status.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(BodyError::BatchTooLong(_)) | Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(_) | Self::Unreadable(_) | Self::Query { .. } => StatusCode::BAD_REQUEST,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Degraded(_) | Self::NoPods(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Panicked | Self::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When to come back, seconds: a busy queue drains within one; a full disk or a first walk takes longer.
+    const fn retry_after_s(&self) -> Option<u16> {
+        match self {
+            Self::Busy => Some(1),
+            Self::Degraded(_) | Self::NoPods(_) | Self::NotReady(_) => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let text = self.to_string();
+        let mut response = (self.status(), Json(Failure::new(text.clone()))).into_response();
+        if let Some(seconds) = self.retry_after_s() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(ErrorText(text));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_is_said_only_where_it_helps() {
+        assert_eq!(ApiError::Busy.into_response().headers()[header::RETRY_AFTER], "1");
+        assert_eq!(
+            ApiError::Degraded("disk full".into()).into_response().headers()[header::RETRY_AFTER],
+            "5"
+        );
+        let refused = ApiError::TooLarge { limit_bytes: 1 }.into_response();
+        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(!refused.headers().contains_key(header::RETRY_AFTER), "the same body will never fit");
+    }
+}

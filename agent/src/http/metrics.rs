@@ -1,0 +1,77 @@
+//! What the HTTP side says of itself.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Handles; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Requests by route template, method and status.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Time to answer by route template.
+    pub durations: Family<RouteLabels, Histogram, Buckets>,
+    /// Connections open.
+    pub connections: Gauge,
+    /// Connections that ended with an error.
+    pub connection_errors: Counter,
+    /// Handlers that panicked.
+    pub panics: Counter,
+    /// Log lines of refused requests that were held back.
+    pub held_back_lines: Counter,
+}
+
+/// Labels of [`Metrics::requests`]: route templates, known methods and statuses are closed sets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// Route template, or `unmatched`.
+    pub route: String,
+    /// Method, or `other`.
+    pub method: &'static str,
+    /// Status.
+    pub status: u16,
+}
+
+/// Label of [`Metrics::durations`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    /// Route template, or `unmatched`.
+    pub route: String,
+}
+
+/// From answers out of memory (100 us) over one fsync (milliseconds) to the request timeout.
+#[derive(Clone, Debug)]
+pub struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])
+    }
+}
+
+impl Metrics {
+    /// Registers under the prefix that the registry carries.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(Buckets),
+            connections: Gauge::default(),
+            connection_errors: Counter::default(),
+            panics: Counter::default(),
+            held_back_lines: Counter::default(),
+        };
+        registry.register("http_requests", "HTTP requests answered", metrics.requests.clone());
+        let help = "Time from a request's headers to its answer's headers";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, metrics.durations.clone());
+        registry.register("http_connections", "HTTP connections open", metrics.connections.clone());
+        let help = "HTTP connections that ended with an error";
+        registry.register("http_connection_errors", help, metrics.connection_errors.clone());
+        registry.register("http_panics", "HTTP handlers that panicked", metrics.panics.clone());
+        let help = "Log lines of refused HTTP requests that were held back";
+        registry.register("http_held_back_lines", help, metrics.held_back_lines.clone());
+        metrics
+    }
+}

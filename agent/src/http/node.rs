@@ -1,0 +1,246 @@
+//! The node's routes.
+//!
+//! - `GET /status` one screen of text for a person; `?format=json` the same as JSON, `?color=1` with ANSI codes
+//! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
+//! - `GET /api/v1/metrics` the scheduler's own BSS record while one runs, else the last posted one
+//! - `GET /api/v1/schedulers` the scheduler whole: every variable with type and value, events, last exit
+//! - `GET /api/v1/pods` pods with containers, processes, threads
+//! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
+//!
+//! and those of [`super::common`].
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::door::{AcceptError, Recorder};
+use super::pids::Cache;
+use super::status::{History, Snapshots};
+use super::{ApiError, Common, body, bss_body, common, layers, status as build};
+use crate::api::bss::{CompatRecord, Record, Retrieved};
+use crate::api::envelope::{Enveloped, Failure, Message};
+use crate::api::pods::{PodPidsList, Pods, pod_pids as list_pids};
+use crate::api::scheduler::Scheduler;
+use crate::api::status::{Delivery, Status, text};
+use crate::api::time::rfc3339_seconds;
+use crate::domain::pod::PodMap;
+use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
+
+/// The way to the receivers at a wall time (ns since the epoch), as `/status` shows it.
+pub type DeliveryView = Arc<dyn Fn(i64) -> Delivery + Send + Sync>;
+
+/// What the node's routes read.
+#[derive(Clone)]
+pub struct Handles {
+    /// The latest reading of the scheduler.
+    pub scheduler: watch::Receiver<Arc<SchedulerReading>>,
+    /// The latest walk of the pods.
+    pub pods: watch::Receiver<Arc<PodMap>>,
+    /// The way to the receivers.
+    pub delivery: DeliveryView,
+    /// Where posted records become durable; none where nothing is spooled: then only the last one is kept.
+    pub recorder: Option<Recorder>,
+}
+
+/// State of the node's routes.
+#[derive(Clone)]
+pub struct NodeState(Arc<Inner>);
+
+struct Inner {
+    common: Common,
+    handles: Handles,
+    history: History,
+    posted: Posted,
+    pids: Cache,
+    pods: Cache,
+}
+
+/// The record that was posted last.
+#[derive(Debug, Default)]
+pub(super) struct Posted(ArcSwapOption<(Record, i64)>);
+
+impl NodeState {
+    /// From what both roles need and what the node has.
+    pub fn new(common: Common, handles: Handles) -> Self {
+        Self(Arc::new(Inner {
+            common,
+            handles,
+            history: History::default(),
+            posted: Posted::default(),
+            pids: Cache::new(encode_pids),
+            pods: Cache::new(|map| encode(&Pods::from(map))),
+        }))
+    }
+
+    /// Keeps the last two readings for `/status`' rates until `stop`: to be spawned beside the server.
+    pub async fn follow(&self, stop: CancellationToken) {
+        self.0.history.follow(self.0.handles.scheduler.clone(), stop).await;
+    }
+}
+
+/// Every route of a node.
+pub fn router(state: &NodeState) -> Router {
+    let common = &state.0.common;
+    let routes = Router::new()
+        .route("/status", get(status))
+        .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
+        .route("/api/v1/schedulers", get(schedulers))
+        .route("/api/v1/pods", get(pods))
+        .route("/api/v1/pods/pids", get(pod_pids))
+        .with_state(state.clone())
+        .merge(common::routes(common));
+    layers::apply(routes, common)
+}
+
+/// Query of `/status`.
+#[derive(Debug, Deserialize)]
+pub(super) struct StatusQuery {
+    format: Option<String>,
+    color: Option<String>,
+}
+
+/// One screen for a person.
+#[utoipa::path(get, path = "/status", tag = "node",
+    params(("format" = Option<String>, Query, description = "`text` (default) or `json`"),
+        ("color" = Option<String>, Query, description = "`1`: ANSI codes in the text")),
+    responses((status = 200, body = Status), (status = 400, body = Failure)))]
+pub(super) async fn status(
+    State(NodeState(node)): State<NodeState>,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::Query { name: "format", why: error.body_text() })?;
+    let now_ns = (node.common.clock)();
+    let reading = Arc::clone(&node.handles.scheduler.borrow());
+    let pods = Arc::clone(&node.handles.pods.borrow());
+    let sources = node.common.sources.borrow().clone();
+    let snapshots = Snapshots {
+        identity: &node.common.identity,
+        scheduler: node.history.pair(&reading),
+        pods: &pods,
+        sources: &sources,
+        delivery: (node.handles.delivery)(now_ns),
+    };
+    let status = build::build(snapshots, now_ns);
+    match query.format.as_deref() {
+        None | Some("" | "text") => {
+            let color = query.color.is_some_and(|value| !matches!(&*value, "0" | "false"));
+            Ok(text::render(&status, color).into_response())
+        }
+        Some("json") => Ok(Json(status).into_response()),
+        Some(_) => Err(ApiError::Query { name: "format", why: "text or json".to_owned() }),
+    }
+}
+
+/// Takes one BSS record or a batch.
+#[utoipa::path(post, path = "/api/v1/metrics", tag = "bss",
+    request_body(content = Record, description = "a record, `{\"metrics\":[...]}` or an array of records"),
+    responses((status = 200, body = Message), (status = 400, body = Failure), (status = 413, body = Failure),
+        (status = 429, body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn post_metrics(
+    State(NodeState(node)): State<NodeState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Message>, ApiError> {
+    take_records(&node.common, node.handles.recorder.as_ref(), &node.posted, &headers, body).await
+}
+
+/// Decodes, makes durable, remembers, answers: the same at node and receiver.
+pub(super) async fn take_records(
+    common: &Common,
+    recorder: Option<&Recorder>,
+    posted: &Posted,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Json<Message>, ApiError> {
+    let bytes = body::read(headers, body, common.config.metrics_body_bytes).await?;
+    let records = bss_body::decode(&bytes)?.records;
+    let last = records.last().copied();
+    if let Some(recorder) = recorder {
+        recorder.accept(records).await.map_err(|error| match error {
+            AcceptError::Busy => ApiError::Busy,
+            AcceptError::Degraded(why) => ApiError::Degraded(why),
+        })?;
+    }
+    let now_ns = (common.clock)();
+    posted.0.store(last.map(|record| Arc::new((record, now_ns))));
+    Ok(Json(Message::new(true, "Metrics received successfully", now_ns)))
+}
+
+/// The scheduler's BSS record, or the last posted one.
+#[utoipa::path(get, path = "/api/v1/metrics", tag = "bss", responses(
+    (status = 200, description = "`success` is false while there is no record", body = Enveloped<Retrieved>)))]
+pub(super) async fn get_metrics(State(NodeState(node)): State<NodeState>) -> Response {
+    let now_ns = (node.common.clock)();
+    let reading = Arc::clone(&node.handles.scheduler.borrow());
+    if reading.state == SchedulerState::Enabled && !reading.bss.is_empty() {
+        return retrieved(&(&reading.bss).into(), reading.at_ns, "scheduler", now_ns);
+    }
+    node.posted.answer(now_ns)
+}
+
+impl Posted {
+    /// The reference's answer, with or without a record.
+    pub(super) fn answer(&self, now_ns: i64) -> Response {
+        match self.0.load().as_deref() {
+            Some((record, at_ns)) => retrieved(record, *at_ns, "posted", now_ns),
+            None => Json(Message::new(false, "No metrics data available yet", now_ns)).into_response(),
+        }
+    }
+}
+
+fn retrieved(record: &Record, at_ns: i64, source: &str, now_ns: i64) -> Response {
+    let head = Message::new(true, "Metrics retrieved successfully", now_ns);
+    let metrics_timestamp = rfc3339_seconds(at_ns);
+    let body = Retrieved { data: CompatRecord::from(record), metrics_timestamp, source: source.to_owned() };
+    Json(Enveloped { head, body }).into_response()
+}
+
+/// The scheduler, whole.
+#[utoipa::path(get, path = "/api/v1/schedulers", tag = "node", responses((status = 200, body = Scheduler)))]
+pub(super) async fn schedulers(State(NodeState(node)): State<NodeState>) -> Json<Scheduler> {
+    let reading = Arc::clone(&node.handles.scheduler.borrow());
+    Json(Scheduler::from(&*reading))
+}
+
+/// Pods with containers and processes.
+#[utoipa::path(get, path = "/api/v1/pods", tag = "node",
+    responses((status = 200, body = Pods), (status = 503, body = Failure)))]
+pub(super) async fn pods(State(NodeState(node)): State<NodeState>) -> Result<Response, ApiError> {
+    cached(&node.pods, &node.handles.pods)
+}
+
+/// Pods and processes in the reference's shape.
+#[utoipa::path(get, path = "/api/v1/pods/pids", tag = "bss",
+    responses((status = 200, body = Enveloped<PodPidsList>), (status = 503, body = Failure)))]
+pub(super) async fn pod_pids(State(NodeState(node)): State<NodeState>) -> Result<Response, ApiError> {
+    cached(&node.pids, &node.handles.pods)
+}
+
+fn cached(cache: &Cache, pods: &watch::Receiver<Arc<PodMap>>) -> Result<Response, ApiError> {
+    let map = Arc::clone(&pods.borrow());
+    if map.at_ns == 0 {
+        return Err(ApiError::NoPods("the processes have not been walked yet"));
+    }
+    Ok(([(header::CONTENT_TYPE, "application/json")], cache.get(&map)).into_response())
+}
+
+/// The reference's shape; its timestamp is the walk's.
+fn encode_pids(map: &PodMap) -> Vec<u8> {
+    let head = Message::new(true, "Pod-PID mappings retrieved successfully", map.at_ns);
+    encode(&Enveloped { head, body: PodPidsList { pods: list_pids(map) } })
+}
+
+fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+    // Derived Serialize over strings, numbers and maps with string keys: there is nothing that could fail.
+    serde_json::to_vec(value).unwrap_or_default()
+}

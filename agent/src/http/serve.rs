@@ -1,0 +1,167 @@
+//! The accept loop: bounded connections over TCP and unix listeners, header limits, graceful end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::Common;
+
+/// Pause after a failed accept (out of file descriptors, usually): it would fail again at once.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Where a connection arrived; an extension of each of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// At this address of ours.
+    Tcp(SocketAddr),
+    /// At the unix socket: only processes of this machine, no web page.
+    Unix,
+}
+
+impl Local {
+    /// A page in a browser of this machine can reach it.
+    pub const fn is_loopback(&self) -> bool {
+        match self {
+            Self::Tcp(address) => match address {
+                SocketAddr::V4(v4) => v4.ip().is_loopback(),
+                SocketAddr::V6(v6) => {
+                    v6.ip().is_loopback() || matches!(v6.ip().to_ipv4_mapped(), Some(v4) if v4.is_loopback())
+                }
+            },
+            Self::Unix => false,
+        }
+    }
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// Serves until `stop` is cancelled; then takes no more connections, tells those that are open to finish their
+/// request, and waits for them up to `grace`.
+pub async fn serve(
+    listeners: Vec<Listener>,
+    router: Router,
+    common: Common,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let permits = Arc::new(Semaphore::new(common.config.max_connections));
+    let server = Arc::new(Server { router, common, stop: stop.clone(), connections: TaskTracker::new() });
+    let loops = TaskTracker::new();
+    for listener in listeners {
+        loops.spawn(accept_loop(listener, Arc::clone(&server), Arc::clone(&permits)));
+    }
+    loops.close();
+    loops.wait().await;
+    server.connections.close();
+    if tokio::time::timeout(grace, server.connections.wait()).await.is_err() {
+        let open = server.connections.len();
+        tracing::warn!(
+            open,
+            grace_ms = grace.as_millis(),
+            "connections were still open at the end of the grace time"
+        );
+    }
+}
+
+struct Server {
+    router: Router,
+    common: Common,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semaphore>) {
+    let stop = server.stop.clone();
+    let accepting = async {
+        // The semaphore is never closed, so this ends with `stop` only.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            let connection = match &listener {
+                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
+                    // Answers are small and complete: waiting for more to send would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    let local =
+                        stream.local_addr().map_or(Local::Tcp(([127, 0, 0, 1], 0).into()), Local::Tcp);
+                    tokio::spawn(server.connections.track_future(connection(
+                        Arc::clone(&server),
+                        stream,
+                        local,
+                        permit,
+                    )))
+                }),
+                Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
+                    tokio::spawn(server.connections.track_future(connection(
+                        Arc::clone(&server),
+                        stream,
+                        Local::Unix,
+                        permit,
+                    )))
+                }),
+            };
+            if let Err(error) = connection {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = accepting => {}
+    }
+}
+
+async fn connection<S>(
+    server: Arc<Server>,
+    stream: S,
+    local: Local,
+    permit: tokio::sync::OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let metrics = &server.common.metrics;
+    let config = &server.common.config;
+    metrics.connections.inc();
+    let service =
+        server.router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(local);
+            request.map(axum::body::Body::new)
+        });
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(config.header_timeout_ms))
+        .max_buf_size(config.max_header_bytes);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = server.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        metrics.connection_errors.inc();
+        tracing::debug!(%error, "connection ended with an error");
+    }
+    metrics.connections.dec();
+    drop(permit);
+}

@@ -1,0 +1,169 @@
+//! From the latest snapshots to [`api::status::Status`](crate::api::status::Status).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Identity;
+use crate::api::scheduler::Exit;
+use crate::api::status::{Counter, Delivery, Node, Pod, Pods, Scheduler, Source, Status, age_ms};
+use crate::api::time::rfc3339_seconds;
+use crate::domain::pod::{self, PodMap};
+use crate::domain::rate::{Reading, per_second};
+use crate::domain::scheduler::SchedulerReading;
+use crate::domain::source::SourceHealth;
+
+/// Pods shown: what fits on a screen beside the rest.
+const TOP_PODS: usize = 10;
+
+/// Variables, members and reasons are `/api/v1/schedulers`' business; a status names this many events.
+const MAX_COUNTERS: usize = 40;
+
+/// The last two readings of the scheduler: a rate needs two.
+#[derive(Clone, Debug, Default)]
+pub struct Pair {
+    before: Option<Arc<SchedulerReading>>,
+    now: Arc<SchedulerReading>,
+}
+
+/// Keeps the last two readings.
+#[derive(Debug, Default)]
+pub struct History(ArcSwap<Pair>);
+
+impl History {
+    /// Follows the readings until `stop` is cancelled or their source is gone.
+    pub async fn follow(
+        &self,
+        mut readings: watch::Receiver<Arc<SchedulerReading>>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let now = Arc::clone(&readings.borrow_and_update());
+            self.push(now);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = readings.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn push(&self, now: Arc<SchedulerReading>) {
+        let last = self.0.load();
+        let before = (last.now.mono_ns != 0).then(|| Arc::clone(&last.now));
+        self.0.store(Arc::new(Pair { before, now }));
+    }
+
+    /// This reading and, where it is known, the one before it.
+    pub fn pair(&self, latest: &Arc<SchedulerReading>) -> Pair {
+        let pair = self.0.load();
+        if Arc::ptr_eq(&pair.now, latest) {
+            return Pair::clone(&pair);
+        }
+        // The follower has not seen it yet: what it saw last is the one before.
+        let before = (pair.now.mono_ns != 0).then(|| Arc::clone(&pair.now));
+        Pair { before, now: Arc::clone(latest) }
+    }
+}
+
+/// What a status is made from.
+pub struct Snapshots<'a> {
+    /// Who answers.
+    pub identity: &'a Identity,
+    /// The scheduler, twice.
+    pub scheduler: Pair,
+    /// The pods.
+    pub pods: &'a PodMap,
+    /// The sources.
+    pub sources: &'a [SourceHealth],
+    /// The way to the receivers.
+    pub delivery: Delivery,
+}
+
+/// The status at a wall time (ns since the epoch).
+pub fn build(snapshots: Snapshots<'_>, now_ns: i64) -> Status {
+    let identity = snapshots.identity;
+    Status {
+        node: Node {
+            name: identity.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: identity.kernel.clone(),
+            timestamp: rfc3339_seconds(now_ns),
+            uptime_s: age_ms(identity.started_at_ns, now_ns) / 1_000,
+        },
+        scheduler: scheduler(&snapshots.scheduler, now_ns),
+        sources: snapshots.sources.iter().map(|health| Source::new(health, now_ns)).collect(),
+        pods: pods(snapshots.pods, now_ns),
+        delivery: snapshots.delivery,
+    }
+}
+
+fn scheduler(pair: &Pair, now_ns: i64) -> Scheduler {
+    let now = &*pair.now;
+    let before = pair.before.as_deref();
+    let rate = |value: u64, previous: &dyn Fn(&SchedulerReading) -> Option<u64>| {
+        let before = before?;
+        per_second(reading(before, previous(before)?), reading(now, value))
+    };
+    let fields = now.bss.iter().filter(|(field, _)| field.is_counter()).filter_map(|(field, value)| {
+        let (name, total) = (field.name().to_owned(), value?);
+        Some(Counter { name, total, per_second: rate(total, &|before| before.bss.get(field)) })
+    });
+    let events = now.events.iter().map(|(name, total)| {
+        let previous =
+            |before: &SchedulerReading| before.events.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+        Counter { name: name.clone(), total: *total, per_second: rate(*total, &previous) }
+    });
+    Scheduler {
+        state: now.state.name().to_owned(),
+        ops: now.ops.as_ref().map(|ops| ops.raw.clone()),
+        user_pid: now.user_pid,
+        enable_seq: now.enable_seq,
+        switch_all: now.switch_all,
+        age_ms: age_ms(now.at_ns, now_ns),
+        counters: fields.chain(events).take(MAX_COUNTERS).collect(),
+        gauges: now
+            .bss
+            .iter()
+            .filter(|(field, _)| !field.is_counter())
+            .filter_map(|(field, value)| Some((field.name().to_owned(), value?)))
+            .collect(),
+        absent: now.bss_absent.iter().map(|(field, why)| (field.name().to_owned(), why.clone())).collect(),
+        variables: now.raw.len(),
+        last_exit: now.last_exit.as_ref().map(Exit::from),
+    }
+}
+
+/// Both halves of the epoch: either one changes with the scheduler.
+fn reading(of: &SchedulerReading, value: u64) -> Reading {
+    let maps = of.epoch.map_or(0, |epoch| u64::from(epoch.struct_ops_map_id));
+    let enabled = of.epoch.map_or(of.enable_seq.unwrap_or(0), |epoch| epoch.enable_seq);
+    Reading { epoch: enabled.rotate_left(32) ^ maps, value, at_ns: of.mono_ns }
+}
+
+fn pods(map: &PodMap, now_ns: i64) -> Pods {
+    let mut top: Vec<Pod> = map.pods.iter().map(pod).collect();
+    top.sort_by(|a, b| b.tasks.cmp(&a.tasks).then_with(|| a.uid.cmp(&b.uid)));
+    top.truncate(TOP_PODS);
+    Pods {
+        total: map.pods.len(),
+        tasks: map.pod_tasks(),
+        host_tasks: map.host.tasks,
+        age_ms: (map.at_ns != 0).then(|| age_ms(map.at_ns, now_ns)),
+        top,
+    }
+}
+
+fn pod(pod: &pod::Pod) -> Pod {
+    let tasks = || pod.containers.iter().flat_map(|container| &container.tasks);
+    Pod {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.0.clone(),
+        qos: pod.qos.name().to_owned(),
+        containers: pod.containers.iter().filter(|container| !container.tasks.is_empty()).count(),
+        tasks: tasks().count(),
+        threads: tasks().map(|task| u64::from(task.threads)).sum(),
+    }
+}

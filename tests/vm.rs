@@ -1,0 +1,7 @@
+//! Tests that need root and a sched_ext kernel. `cargo xtask vm test` runs them in a virtual machine, one at a time.
+
+#[path = "vm/schedulers.rs"]
+mod schedulers;
+
+#[path = "vm/scheduler.rs"]
+mod scheduler;

@@ -1,0 +1,177 @@
+//! `cargo xtask vm`: a virtual machine with a real sched_ext kernel and real schedulers.
+
+mod cpio;
+mod guest;
+mod kernel;
+mod qemu;
+mod rootfs;
+mod schedulers;
+mod stage;
+mod tools;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::cache::Cache;
+pub(crate) use guest::{End, Job, quote};
+use kernel::Kernel;
+
+#[derive(Parser)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Fetch and build all that the machine needs into the cache, and ask for newer kernels.
+    Fetch,
+    /// Boot, run a command and end with its status. A single word is given to the shell as it is.
+    Run(Run),
+    /// Build the tests that need a sched_ext kernel and run them in the machine.
+    Test(Test),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// `newest`, a series such as 6.18, or `all` (each of those that are tested).
+    #[arg(long, default_value = kernel::WANTED[1])]
+    kernel: String,
+    /// HOST:GUEST, both on 127.0.0.1; may be repeated.
+    #[arg(long, value_parser = forward)]
+    forward: Vec<(u16, u16)>,
+    /// A directory, copied to /share, where the command starts.
+    #[arg(long)]
+    share: Option<PathBuf>,
+    /// Where to put what the command leaves in /out.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Add sextant and the schedulers to /share, as for tests.
+    #[arg(long, conflicts_with = "share")]
+    stage: bool,
+    /// Seconds until the machine is stopped; 0 for never.
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct Test {
+    /// `newest`, a series such as 6.18, or `all`.
+    #[arg(long, default_value = "all")]
+    kernel: String,
+    /// Only tests whose name contains one of these.
+    filter: Vec<String>,
+}
+
+/// Runs the verb; the guest's status is ours.
+pub(crate) fn main(args: Args) -> Result<u8> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("the virtual machine is made for Linux on x86-64 only");
+    }
+    let cache = Cache::open()?;
+    match args.verb {
+        Verb::Fetch => fetch(&cache),
+        Verb::Run(run) => self::run(&cache, run),
+        Verb::Test(test) => self::test(&cache, &test),
+    }
+}
+
+/// Every test that needs a sched_ext kernel, on every kernel that is tested.
+pub(crate) fn test_all() -> Result<()> {
+    let status = test(&Cache::open()?, &Test { kernel: "all".to_owned(), filter: Vec::new() })?;
+    anyhow::ensure!(status == 0, "a test in the virtual machine failed (status {status})");
+    Ok(())
+}
+
+/// Runs a script beside the staged binary and schedulers for as long as it runs, its ports reachable on loopback.
+pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Result<u8> {
+    let cache = Cache::open()?;
+    let stage = stage::Stage::new(&cache)?;
+    let mut job = Job {
+        script: script.to_owned(),
+        environment: Vec::new(),
+        forward,
+        share: None,
+        out: None,
+        limit: None,
+    };
+    stage.give(&mut job);
+    on_each(&cache, kernel, &job)
+}
+
+fn fetch(cache: &Cache) -> Result<u8> {
+    tools::Tree::machine(cache)?;
+    for series in kernel::WANTED {
+        let kernel = Kernel::of_series(cache, series, true)?;
+        eprintln!("vm: kernel {series} is {}", kernel.version);
+    }
+    rootfs::image(cache)?;
+    schedulers::all(cache)?;
+    Ok(0)
+}
+
+fn run(cache: &Cache, args: Run) -> Result<u8> {
+    let script = match args.command.as_slice() {
+        [one] => one.clone(),
+        words => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+    };
+    let stage = args.stage.then(|| stage::Stage::new(cache)).transpose()?;
+    let mut job = Job {
+        script,
+        environment: Vec::new(),
+        forward: args.forward,
+        share: args.share,
+        out: args.out,
+        limit: (args.limit > 0).then(|| Duration::from_secs(args.limit)),
+    };
+    if let Some(stage) = &stage {
+        stage.give(&mut job);
+    }
+    on_each(cache, &args.kernel, &job)
+}
+
+fn test(cache: &Cache, args: &Test) -> Result<u8> {
+    let mut stage = stage::Stage::new(cache)?;
+    stage.add_tests()?;
+    let words = args.filter.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let mut job = Job {
+        // One scheduler at a time is all that a kernel takes.
+        script: format!("exec ./vm-tests --test-threads=1 {words}"),
+        environment: Vec::new(),
+        forward: Vec::new(),
+        share: None,
+        out: None,
+        limit: Some(Duration::from_secs(1800)),
+    };
+    stage.give(&mut job);
+    on_each(cache, &args.kernel, &job)
+}
+
+/// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.
+pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
+    let series = if kernels == "all" { kernel::WANTED.to_vec() } else { vec![kernels] };
+    let mut result = 0;
+    let mut done = Vec::new();
+    for series in series {
+        let kernel = Kernel::of_series(cache, series, false)?;
+        if done.contains(&kernel.version) {
+            continue;
+        }
+        eprintln!("vm: booting {}", kernel.version);
+        let End { status, took } = guest::run(cache, &kernel, job)?;
+        eprintln!("vm: {} ended with status {status} after {:.1} s", kernel.version, took.as_secs_f64());
+        result = if result == 0 { status } else { result };
+        done.push(kernel.version);
+    }
+    Ok(result)
+}
+
+fn forward(text: &str) -> Result<(u16, u16)> {
+    let (host, guest) = text.split_once(':').context("give HOSTPORT:GUESTPORT")?;
+    Ok((host.parse()?, guest.parse()?))
+}
