@@ -8,6 +8,7 @@ pub mod bss;
 pub mod envelope;
 pub mod health;
 pub mod inspect;
+pub mod nodes;
 pub mod pods;
 pub mod record;
 pub mod scheduler;
