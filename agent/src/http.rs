@@ -181,3 +181,6 @@ impl std::ops::Deref for Common {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

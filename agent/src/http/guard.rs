@@ -13,10 +13,11 @@ pub(super) async fn guard(State(common): State<Common>, request: Request, next: 
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     // Without the extension nobody listened (a test called the router): judged as loopback, the strict case.
     let loopback = request.extensions().get::<Local>().is_none_or(Local::is_loopback);
-    if !reads && loopback {
-        if let Err(why) = check(request.headers(), request.uri(), &common.config.allowed_hosts) {
-            return ApiError::Forbidden(why).into_response();
-        }
+    if !reads
+        && loopback
+        && let Err(why) = check(request.headers(), request.uri(), &common.config.allowed_hosts)
+    {
+        return ApiError::Forbidden(why).into_response();
     }
     next.run(request).await
 }

@@ -8,8 +8,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -81,6 +81,11 @@ pub async fn serve(
     }
 }
 
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 struct Server {
     router: Router,
     common: Common,
@@ -88,36 +93,41 @@ struct Server {
     connections: TaskTracker,
 }
 
+impl Server {
+    fn spawn(self: &Arc<Self>, stream: Stream, local: Local, permit: OwnedSemaphorePermit) {
+        let server = Arc::clone(self);
+        self.connections.spawn(async move {
+            match stream {
+                Stream::Tcp(stream) => connection(&server, stream, local).await,
+                Stream::Unix(stream) => connection(&server, stream, local).await,
+            }
+            drop(permit);
+        });
+    }
+}
+
 async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semaphore>) {
     let stop = server.stop.clone();
     let accepting = async {
-        // The semaphore is never closed, so this ends with `stop` only.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            let connection = match &listener {
+        loop {
+            let accepted = match &listener {
                 Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
                     // Answers are small and complete: waiting for more to send would only delay them.
                     let _ = stream.set_nodelay(true);
-                    let local =
-                        stream.local_addr().map_or(Local::Tcp(([127, 0, 0, 1], 0).into()), Local::Tcp);
-                    tokio::spawn(server.connections.track_future(connection(
-                        Arc::clone(&server),
-                        stream,
-                        local,
-                        permit,
-                    )))
+                    // An address that cannot be told is judged as loopback, the strict case.
+                    let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
+                    (Stream::Tcp(stream), Local::Tcp(local))
                 }),
-                Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
-                    tokio::spawn(server.connections.track_future(connection(
-                        Arc::clone(&server),
-                        stream,
-                        Local::Unix,
-                        permit,
-                    )))
-                }),
+                Listener::Unix(unix) => unix.accept().await.map(|(s, _)| (Stream::Unix(s), Local::Unix)),
             };
-            if let Err(error) = connection {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            // The permit comes after the connection: a quiet listener must not hold one while it waits.
+            match (accepted, Arc::clone(&permits).acquire_owned().await) {
+                (Ok((stream, local)), Ok(permit)) => server.spawn(stream, local, permit),
+                (Err(error), _) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+                (_, Err(_)) => return, // the semaphore is never closed
             }
         }
     };
@@ -127,12 +137,8 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
     }
 }
 
-async fn connection<S>(
-    server: Arc<Server>,
-    stream: S,
-    local: Local,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) where
+async fn connection<S>(server: &Server, stream: S, local: Local)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let metrics = &server.common.metrics;
@@ -163,5 +169,4 @@ async fn connection<S>(
         tracing::debug!(%error, "connection ended with an error");
     }
     metrics.connections.dec();
-    drop(permit);
 }
