@@ -5,3 +5,6 @@ mod schedulers;
 
 #[path = "vm/scheduler.rs"]
 mod scheduler;
+
+#[path = "vm/ebpf.rs"]
+mod ebpf;

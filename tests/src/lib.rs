@@ -4,3 +4,4 @@ pub mod bpftool;
 pub mod hand_made;
 pub mod role;
 pub mod scheduler;
+pub mod tasks;

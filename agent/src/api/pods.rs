@@ -156,6 +156,34 @@ pub fn pod_pids(map: &domain::PodMap) -> Vec<PodPids> {
         .collect()
 }
 
+impl Pods {
+    /// [`pod_pids`] of a map that came over the wire.
+    pub fn pids(&self) -> Vec<PodPids> {
+        let conmon = domain::CgroupKind::Conmon.name();
+        let entry = |pod: &Pod, container: &Container| PodPids {
+            pod_name: pod.name.clone().unwrap_or_default(),
+            namespace: pod.namespace.clone().unwrap_or_default(),
+            pod_uid: pod.uid.clone(),
+            container_id: container.id.clone().unwrap_or_default(),
+            processes: container
+                .processes
+                .iter()
+                .map(|process| PodProcess {
+                    pid: process.pid,
+                    command: process.comm.clone(),
+                    ppid: process.ppid,
+                })
+                .collect(),
+        };
+        self.pods
+            .iter()
+            .flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)))
+            .filter(|(_, container)| container.kind != conmon && !container.processes.is_empty())
+            .map(|(pod, container)| entry(pod, container))
+            .collect()
+    }
+}
+
 impl From<&domain::PodMap> for Pods {
     fn from(map: &domain::PodMap) -> Self {
         Self {
