@@ -13,4 +13,5 @@ pub mod pods;
 pub mod record;
 pub mod scheduler;
 pub mod status;
+pub mod table;
 pub mod time;

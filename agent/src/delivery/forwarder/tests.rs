@@ -74,7 +74,9 @@ impl Transport for Line {
             Fate::Lose => lost,
             Fate::LoseAnswer => self.0.take(batch, u64::MAX).and(lost),
             Fate::Hang => std::future::pending().await,
-            Fate::ConfirmMore => Ok(Ack { acked_seq: last + 1, stored: last + 2 - batch.first_seq, duplicates: 0 }),
+            Fate::ConfirmMore => {
+                Ok(Ack { acked_seq: last + 1, stored: last + 2 - batch.first_seq, duplicates: 0 })
+            }
             Fate::ConfirmNothingStored => Ok(Ack { acked_seq: last, stored: 0, duplicates: 0 }),
             Fate::Busy(seconds) => Err(SendError::Busy {
                 retry_after: seconds.map(Duration::from_secs),
@@ -93,7 +95,8 @@ impl Transport for Line {
 }
 
 fn spool() -> Spool {
-    Spool::open_on(Disk::default().connect(), &spool::Config::default(), SpoolMetrics::default(), || 7).unwrap()
+    Spool::open_on(Disk::default().connect(), &spool::Config::default(), SpoolMetrics::default(), || 7)
+        .unwrap()
 }
 
 fn forwarder(spool: &Spool, receiver: &Arc<Receiver>) -> Forwarder<Line> {
@@ -128,7 +131,12 @@ fn assert_all(spool: &Spool, receiver: &Receiver, count: u64) {
     let accounts = spool.accounts();
     assert_eq!((accounts.acknowledged, accounts.spooled), (count, 0), "{accounts:?}");
     let stored = receiver.stored.lock().unwrap();
-    assert!(stored.iter().map(|(seq, record)| (*seq, record.clone())).eq((1..=count).map(|seq| (seq, seq.to_string()))));
+    assert!(
+        stored
+            .iter()
+            .map(|(seq, record)| (*seq, record.clone()))
+            .eq((1..=count).map(|seq| (seq, seq.to_string())))
+    );
 }
 
 #[tokio::test(start_paused = true)]
