@@ -74,7 +74,9 @@ impl Transport for Line {
             Fate::Lose => lost,
             Fate::LoseAnswer => self.0.take(batch, u64::MAX).and(lost),
             Fate::Hang => std::future::pending().await,
-            Fate::ConfirmMore => Ok(Ack { acked_seq: last + 1, stored: last + 2 - batch.first_seq, duplicates: 0 }),
+            Fate::ConfirmMore => {
+                Ok(Ack { acked_seq: last + 1, stored: last + 2 - batch.first_seq, duplicates: 0 })
+            }
             Fate::ConfirmNothingStored => Ok(Ack { acked_seq: last, stored: 0, duplicates: 0 }),
             Fate::Busy(seconds) => Err(SendError::Busy {
                 retry_after: seconds.map(Duration::from_secs),
@@ -93,7 +95,8 @@ impl Transport for Line {
 }
 
 fn spool() -> Spool {
-    Spool::open_on(Disk::default().connect(), &spool::Config::default(), SpoolMetrics::default(), || 7).unwrap()
+    Spool::open_on(Disk::default().connect(), &spool::Config::default(), SpoolMetrics::default(), || 7)
+        .unwrap()
 }
 
 fn forwarder(spool: &Spool, receiver: &Arc<Receiver>) -> Forwarder<Line> {
@@ -128,7 +131,12 @@ fn assert_all(spool: &Spool, receiver: &Receiver, count: u64) {
     let accounts = spool.accounts();
     assert_eq!((accounts.acknowledged, accounts.spooled), (count, 0), "{accounts:?}");
     let stored = receiver.stored.lock().unwrap();
-    assert!(stored.iter().map(|(seq, record)| (*seq, record.clone())).eq((1..=count).map(|seq| (seq, seq.to_string()))));
+    assert!(
+        stored
+            .iter()
+            .map(|(seq, record)| (*seq, record.clone()))
+            .eq((1..=count).map(|seq| (seq, seq.to_string())))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,14 +253,19 @@ async fn a_dead_receiver_is_asked_ever_less_often_and_then_at_once_again() {
     let mut forwarder = forwarder(&spool, &receiver);
     fill(&spool, 15).await;
     let pauses = drain(&mut forwarder).await;
-    let millis = |range: std::ops::Range<u64>, pause: &Duration| range.contains(&u64::try_from(pause.as_millis()).unwrap());
+    let millis = |range: std::ops::Range<u64>, pause: &Duration| {
+        range.contains(&u64::try_from(pause.as_millis()).unwrap())
+    };
     assert!(millis(200..400, &pauses[0]), "{pauses:?}");
     assert!(pauses[10..60].iter().all(|pause| millis(15_000..30_001, pause)), "{pauses:?}");
     assert!(pauses[..60].iter().sum::<Duration>() > Duration::from_secs(600));
     assert!(millis(200..400, &pauses[60]), "a success begins a new series: {pauses:?}");
     assert_all(&spool, &receiver, 15);
     let link = forwarder.link().borrow().clone();
-    assert_eq!((link.failures, link.last_success_at_ns, link.last_error.as_deref()), (0, Some(9), Some("lost")));
+    assert_eq!(
+        (link.failures, link.last_success_at_ns, link.last_error.as_deref()),
+        (0, Some(9), Some("lost"))
+    );
 }
 
 #[tokio::test]
