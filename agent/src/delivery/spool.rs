@@ -180,7 +180,8 @@ impl Spool {
         let keeper = Keeper::open(medium, config.cache_bytes, table::prepare)?;
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let status = Arc::new(watch::Sender::new(Status::default()));
-        let worker = Worker::new(keeper, queue, status.clone(), metrics.clone(), clock, config.max_size_bytes);
+        let worker =
+            Worker::new(keeper, queue, status.clone(), metrics.clone(), clock, config.max_size_bytes);
         std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || worker.run())

@@ -80,11 +80,12 @@ fn every_recorded_body_is_taken_as_go_takes_it() {
     let rows = GO.lines().filter(|line| !line.starts_with('#')).count();
     assert!(rows > 1_400, "the fixture was cut to {rows} rows");
     // Top-level arrays are our extension: Go refuses every one that is JSON.
-    let found = disagreements(|body| match (body.iter().find(|byte| !byte.is_ascii_whitespace()), decode(body)) {
-        (Some(b'['), Err(error @ (BodyError::Syntax(_) | BodyError::Truncated(_)))) => Err(error),
-        (Some(b'['), _) => Err(BodyError::Type { found: "array".into(), target: "the record".into() }),
-        (_, ours) => ours,
-    });
+    let found =
+        disagreements(|body| match (body.iter().find(|byte| !byte.is_ascii_whitespace()), decode(body)) {
+            (Some(b'['), Err(error @ (BodyError::Syntax(_) | BodyError::Truncated(_)))) => Err(error),
+            (Some(b'['), _) => Err(BodyError::Type { found: "array".into(), target: "the record".into() }),
+            (_, ours) => ours,
+        });
     assert!(found.is_empty(), "{} of {rows} differ:\n{}", found.len(), found.join("\n"));
 }
 
@@ -122,12 +123,18 @@ fn messages_name_the_field_and_the_record() {
         .assert_eq(&refusal(r#"{"metrics":[{}"#));
     expect!["json: cannot unmarshal string into field usersched_last_run_at of type uint64"]
         .assert_eq(&refusal(r#"{"usersched_last_run_at":"x"}"#));
-    assert!(refusal(&format!("{{\"nr_queued\":{}}}", "9".repeat(10_000))).len() < 150, "input is not echoed whole");
+    assert!(
+        refusal(&format!("{{\"nr_queued\":{}}}", "9".repeat(10_000))).len() < 150,
+        "input is not echoed whole"
+    );
 }
 
 #[test]
 fn a_batch_is_taken_whole_and_bounded() {
-    let both = [r#"[{"nr_queued":1},{"NR_queued":2,"x":[]}]"#, r#"{"x":1,"metrics":[{"nr_queued":1},{"nr_queued":2}]}"#];
+    let both = [
+        r#"[{"nr_queued":1},{"NR_queued":2,"x":[]}]"#,
+        r#"{"x":1,"metrics":[{"nr_queued":1},{"nr_queued":2}]}"#,
+    ];
     for body in both {
         let posted = decode(body.as_bytes()).expect(body);
         assert!(posted.batch);
@@ -145,7 +152,9 @@ fn a_batch_is_taken_whole_and_bounded() {
 
 #[test]
 fn what_is_missing_is_none_and_both_first_keys_are_kept() {
-    let record = decode(br#"{"usersched_last_run_at":18446744073709551615,"usersched_pid":7}"#).expect("a record").records[0];
+    let record = decode(br#"{"usersched_last_run_at":18446744073709551615,"usersched_pid":7}"#)
+        .expect("a record")
+        .records[0];
     assert_eq!((record.usersched_last_run_at, record.usersched_pid), (Some(u64::MAX), Some(7)));
     assert_eq!(record.nr_queued, None);
 }

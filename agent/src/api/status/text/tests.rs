@@ -49,7 +49,10 @@ fn status() -> Status {
                 counter("SCX_EV_BYPASS_DURATION", 7, None),
             ],
             gauges: BTreeMap::from([("nr_running".to_owned(), 2), ("nr_queued".to_owned(), 10)]),
-            absent: BTreeMap::from([("usersched_pid".to_owned(), "no such variable in any section".to_owned())]),
+            absent: BTreeMap::from([(
+                "usersched_pid".to_owned(),
+                "no such variable in any section".to_owned(),
+            )]),
             variables: 42,
             last_exit: Some(Exit {
                 ops: "lavd".to_owned(),
@@ -120,11 +123,15 @@ fn names_from_outside_cannot_move_the_cursor_or_break_the_table() {
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     assert_eq!(text.lines().count(), render(&status(), false).lines().count(), "no line of theirs");
     assert!(text.lines().all(|line| line.chars().count() < 300), "{text}");
-    assert!(render(&hostile, true).contains("\x1b[1mSCHEDULER\x1b[0m"), "colour is ours alone, and only if asked");
+    assert!(
+        render(&hostile, true).contains("\x1b[1mSCHEDULER\x1b[0m"),
+        "colour is ours alone, and only if asked"
+    );
 }
 
 #[test]
 fn durations_have_two_units_at_most() {
-    let all = [0, 999, 1_000, 59_999, 60_000, 3_599_999, 3_600_000, 86_399_999, 86_400_000, u64::MAX].map(duration);
+    let all =
+        [0, 999, 1_000, 59_999, 60_000, 3_599_999, 3_600_000, 86_399_999, 86_400_000, u64::MAX].map(duration);
     expect![[r#""#]].assert_eq(&all.join(", "));
 }
