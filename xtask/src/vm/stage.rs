@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::guest::Job;
-use super::schedulers;
+use super::{schedulers, scratch};
 use crate::cache::Cache;
 
 /// What is staged; removed when dropped.
@@ -18,9 +18,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Builds `sextant` and stages it with every scheduler.
     pub(crate) fn new(cache: &Cache) -> Result<Self> {
-        let base = workspace().join("target/vm");
-        fs::create_dir_all(&base)?;
-        let stage = Self { directory: tempfile::Builder::new().prefix("stage-").tempdir_in(base)? };
+        let stage = Self { directory: scratch::directory()? };
         let sextant = build(&["build", "--package", "sextant", "--bin", "sextant"], "sextant")?;
         stage.add(&sextant, "sextant")?;
         for scheduler in schedulers::all(cache)? {
