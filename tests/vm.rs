@@ -2,3 +2,15 @@
 
 #[path = "vm/schedulers.rs"]
 mod schedulers;
+
+#[path = "vm/scheduler.rs"]
+mod scheduler;
+
+#[path = "vm/ebpf.rs"]
+mod ebpf;
+
+#[path = "vm/containerd.rs"]
+mod containerd;
+
+#[path = "vm/pods.rs"]
+mod pods;

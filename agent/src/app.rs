@@ -3,12 +3,16 @@
 //! The only room that knows every other one. It holds no logic of its own beyond order: what starts before what,
 //! what stops before what, and which latest value goes where.
 
+mod delivery_view;
+mod health;
 pub mod host_facts;
 pub mod inspect;
+mod listen;
 pub mod node;
 pub mod receiver;
 mod records;
 mod signals;
+mod watchdog;
 
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::telemetry::LogFormat;
+
 /// Scheduling telemetry for Linux nodes that run sched_ext schedulers.
 #[derive(Debug, Parser)]
 #[command(name = "sextant", version, about, max_term_width = 110, propagate_version = true)]
@@ -65,26 +67,18 @@ pub struct Shared {
     /// Where spool and store live [default: /var/lib/sextant/<role>]
     #[arg(long, env = "SEXTANT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Log as text for people or JSON for machines [default: text]
+    /// Form of the log: `text` for people or `json` for machines [default: text]
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// More log: -v debug, -vv trace (SEXTANT_LOG takes a full filter such as `sextant=debug,tower_http=info`)
+    /// What is logged, as a filter such as `info` or `sextant=debug,info` [default: info]
+    #[arg(long, env = "SEXTANT_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// More log: -v for our own debug lines, -vv for all, -vvv for traces
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Parse arguments and configuration, print what would run, and exit
     #[arg(long)]
     pub check: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Flags of `sextant node`.

@@ -5,11 +5,10 @@
 //! format = "json"
 //!
 //! [node]
-//! receiver = "http://10.0.0.5:8080"
 //! interval_ms = 1000
 //!
-//! [delivery]
-//! spool_size_bytes = 536870912
+//! [forward]
+//! receiver = "http://10.0.0.5:8080"
 //! ```
 //!
 //! Each section belongs to the module that reads it. [`load`] reports every section's error at once.
@@ -20,35 +19,43 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{LogFormat, NodeArgs, ReceiverArgs, RootArgs, Shared};
+use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
+use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
+use crate::sources::{pods, scheduler};
+use crate::{http, store, telemetry};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// Faster readings cost more than they tell; slower ones miss whole schedulers.
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 
+/// A walk over all cgroups costs milliseconds, a reading of the scheduler microseconds.
+const PODS_INTERVAL_MIN_MS: u64 = 100;
+
 /// Everything a role needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Config {
-    /// `[log]`
-    pub log: Log,
-    /// `[node]`
+    /// `[log]`: form and filter of our own log.
+    pub log: telemetry::Config,
+    /// `[http]`: limits of both roles' API.
+    pub http: http::Config,
+    /// `[node]`: the node agent.
     pub node: Node,
-    /// `[host]`
+    /// `[host]`: where the host is mounted.
     pub host: HostRoots,
-    /// `[receiver]`
+    /// `[scheduler]`: the scheduler source.
+    pub scheduler: scheduler::Config,
+    /// `[pods]`: the pods source.
+    pub pods: pods::Config,
+    /// `[spool]`: records on the node's disk.
+    pub spool: spool::Config,
+    /// `[forward]`: the way to the receiver.
+    pub forward: forwarder::Config,
+    /// `[receiver]`: the central service.
     pub receiver: Receiver,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `text` or `json`.
-    pub format: LogFormat,
-    /// A filter such as `info` or `sextant=debug`; empty means `info`.
-    pub filter: String,
+    /// `[store]`: records on the receiver's disk.
+    pub store: store::Config,
 }
 
 /// `[node]`
@@ -66,10 +73,13 @@ pub struct Node {
     pub unix_socket_required: bool,
     /// Where the spool lives.
     pub data_dir: PathBuf,
-    /// Receiver to forward to.
-    pub receiver: Option<String>,
-    /// Time between two readings, ms.
+    /// Time between two readings of the scheduler, ms.
     pub interval_ms: u64,
+    /// Time between two scheduler records to the receiver, ms; changes of its state are told at once. The
+    /// reference's sender keeps 5 s too.
+    pub scheduler_record_interval_ms: u64,
+    /// Shortest time between two pod maps to the receiver, ms: a map of thousands of processes is large.
+    pub pods_record_interval_ms: u64,
 }
 
 impl Default for Node {
@@ -80,8 +90,9 @@ impl Default for Node {
             unix_socket: "/run/sextant/node.sock".into(),
             unix_socket_required: false,
             data_dir: "/var/lib/sextant/node".into(),
-            receiver: None,
-            interval_ms: 1000,
+            interval_ms: 1_000,
+            scheduler_record_interval_ms: 5_000,
+            pods_record_interval_ms: 15_000,
         }
     }
 }
@@ -137,11 +148,14 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     }
     replace(&mut node.name, args.node_name.as_ref());
     if args.receiver.is_some() {
-        node.receiver.clone_from(&args.receiver);
+        config.forward.receiver.clone_from(&args.receiver);
     }
     if let Some(text) = &args.interval {
         match text.parse::<jiff::SignedDuration>().ok().and_then(|d| u64::try_from(d.as_millis()).ok()) {
-            Some(interval_ms) => node.interval_ms = interval_ms,
+            Some(interval_ms) => {
+                config.node.interval_ms = interval_ms;
+                config.pods.interval_ms = interval_ms.max(PODS_INTERVAL_MIN_MS);
+            }
             None => errors.push(format!("--interval: `{text}` is no duration; try 500ms, 1s or 1m")),
         }
     }
@@ -166,6 +180,12 @@ pub fn load(file: Option<&Path>) -> Result<Config, Errors> {
     let (config, mut errors) = read(file);
     validate(&config, &mut errors);
     finish(config, errors)
+}
+
+/// The configuration as a file. There are no secrets in it yet; one that comes is printed as `<set>`.
+pub fn dump(config: &Config) -> String {
+    // Plain structs with string keys: there is nothing that could fail.
+    toml::to_string(config).unwrap_or_default()
 }
 
 /// The roots that `sextant inspect` was given.
@@ -205,9 +225,15 @@ fn parse(text: &str) -> (Config, Vec<String>) {
     };
     let config = Config {
         log: section(&mut table, "log", &mut errors),
+        http: section(&mut table, "http", &mut errors),
         node: section(&mut table, "node", &mut errors),
         host: section(&mut table, "host", &mut errors),
+        scheduler: section(&mut table, "scheduler", &mut errors),
+        pods: section(&mut table, "pods", &mut errors),
+        spool: section(&mut table, "spool", &mut errors),
+        forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
+        store: section(&mut table, "store", &mut errors),
     };
     for unknown in table.keys() {
         errors.push(format!(
@@ -229,13 +255,10 @@ fn section<T: DeserializeOwned + Default>(
     })
 }
 
-fn apply_shared(log: &mut Log, shared: &Shared) {
+fn apply_shared(log: &mut telemetry::Config, shared: &Shared) {
     replace(&mut log.format, shared.log_format.as_ref());
-    match shared.verbose {
-        0 => {}
-        1 => "debug".clone_into(&mut log.filter),
-        _ => "trace".clone_into(&mut log.filter),
-    }
+    replace(&mut log.filter, shared.log.as_ref());
+    *log = std::mem::take(log).louder(shared.verbose);
 }
 
 fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
@@ -265,18 +288,22 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
             }
         }
     }
-    if let Some(url) = &config.node.receiver
+    if let Some(url) = &config.forward.receiver
         && !is_http_url(url)
     {
-        errors.push(format!("[node] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+        errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
     }
-    if !INTERVAL_MS.contains(&config.node.interval_ms) {
-        errors.push(format!(
-            "[node] interval_ms: {} is outside {} to {}",
-            config.node.interval_ms,
-            INTERVAL_MS.start(),
-            INTERVAL_MS.end()
-        ));
+    let node = &config.node;
+    for (key, value_ms) in [
+        ("node] interval_ms", node.interval_ms),
+        ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
+        ("node] pods_record_interval_ms", node.pods_record_interval_ms),
+        ("pods] interval_ms", config.pods.interval_ms),
+    ] {
+        let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());
+        if !INTERVAL_MS.contains(&value_ms) {
+            errors.push(format!("[{key}: {value_ms} is outside {min} to {max}, such as 1000"));
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! What stands under the database is a [`medium::Medium`]: a file, or in tests a disk that tears, reorders and
 //! loses what was not synced, lies about syncing, or is full.
 
+pub mod copy_on_write;
 pub mod keeper;
 pub mod medium;
 
@@ -68,6 +69,7 @@ impl Verdict {
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Self::Damaged(cause.to_string()),
                 io::ErrorKind::PermissionDenied
                 | io::ErrorKind::NotFound
+                | io::ErrorKind::AlreadyExists
                 | io::ErrorKind::IsADirectory
                 | io::ErrorKind::NotADirectory
                 | io::ErrorKind::ReadOnlyFilesystem => Self::Disk(cause.to_string(), true),

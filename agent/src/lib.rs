@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod delivery;
@@ -10,5 +11,8 @@ pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
+pub mod receiver;
+pub mod sources;
+pub mod store;
 pub mod task;
 pub mod telemetry;

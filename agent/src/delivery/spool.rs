@@ -9,6 +9,7 @@
 //!   them already;
 //! - one thread owns the file; callers wait in a bounded queue or are refused and counted.
 
+mod inspect;
 mod ledger;
 mod table;
 mod worker;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use self::inspect::{InspectError, inspect};
 pub use self::ledger::{DropReason, Ledger};
 pub use self::worker::Status;
 use self::worker::{Append, Command, Worker};

@@ -10,6 +10,23 @@ use super::medium::Medium;
 
 const SECTOR: usize = 512;
 
+/// splitmix64: a seed repeats a run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Write { offset: usize, bytes: Vec<u8> },
@@ -43,7 +60,7 @@ struct State {
     set_aside: u64,
 }
 
-/// A handle; clones share the disk.
+/// The disk; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     state: Arc<Mutex<State>>,
@@ -87,12 +104,9 @@ impl Disk {
         });
     }
 
-    /// Replaces what is stored.
-    pub(crate) fn fill(&self, bytes: Vec<u8>) {
-        self.with(|state| {
-            state.seen = bytes;
-            state.durable = state.seen.clone();
-        });
+    /// Connects a process to the disk until the next crash: nothing of it reaches the disk after that.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection { disk: self.clone(), life: self.with(|state| state.life) }
     }
 
     /// Power off and on: of what was not synced, chance decides write by write whether it is there, in which
@@ -124,28 +138,37 @@ impl Disk {
     }
 }
 
-impl Medium for Disk {
+/// One process's way to the disk.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    disk: Disk,
+    life: u64,
+}
+
+impl Medium for Connection {
     fn name(&self) -> String {
         "test disk".to_owned()
     }
 
     fn open(&mut self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let life = self.with(|state| state.life);
-        builder.create_with_backend(Backend { disk: self.clone(), life })
+        builder.create_with_backend(Backend { disk: self.disk.clone(), life: self.life })
     }
 
     fn set_aside(&mut self) -> io::Result<String> {
-        self.with(|state| {
+        self.disk.with(|state| {
+            if state.life != self.life {
+                return Err(io::Error::other("the machine was restarted"));
+            }
             state.seen.clear();
             state.durable.clear();
             state.unsynced.clear();
             state.set_aside += 1;
-        });
-        Ok("forgotten".to_owned())
+            Ok("forgotten".to_owned())
+        })
     }
 
     fn size_bytes(&self) -> u64 {
-        self.len() as u64
+        self.disk.len() as u64
     }
 }
 
@@ -211,8 +234,9 @@ impl StorageBackend for Backend {
     fn sync_data(&self) -> io::Result<()> {
         self.alive(|state| {
             if !state.lies_about_sync {
-                state.durable.clone_from(&state.seen);
-                state.unsynced.clear();
+                for op in std::mem::take(&mut state.unsynced) {
+                    op.apply(&mut state.durable);
+                }
             }
             Ok(())
         })

@@ -2,6 +2,14 @@
 
 use std::collections::BTreeMap;
 
+pub mod cgroup_ref;
+pub mod join;
+pub mod names;
+
+pub use cgroup_ref::CgroupRef;
+pub use join::{Leaf, join};
+pub use names::{ContainerName, NameTable, Names, PodName};
+
 /// A pod's uid as its cgroup has it: 8-4-4-4-12 hex with dashes, or 32 hex for a static pod's hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodUid(pub String);
@@ -56,6 +64,8 @@ pub enum CgroupKind {
     NestedService,
     /// A pod-level cgroup without a container.
     Pod,
+    /// The host side of a Kata sandbox (VMM, virtiofsd, shim), outside the pod's cgroup.
+    KataOverhead,
     /// Nothing of ours: host.
     #[default]
     None,
@@ -70,6 +80,7 @@ impl CgroupKind {
             Self::Conmon => "conmon",
             Self::NestedService => "nested-service",
             Self::Pod => "pod",
+            Self::KataOverhead => "kata-overhead",
             Self::None => "none",
         }
     }

@@ -1,0 +1,169 @@
+//! What the node says to its receiver: readings, exits, pods and posted records, serialised and spooled.
+//!
+//! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
+//! - an exit: at once;
+//! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
+//! - a posted record: at once, and its sender hears of success only after the spool's fsync.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::record::{Body, Record};
+use crate::delivery::spool::{self, Spool};
+use crate::domain::exit::SchedulerExit;
+use crate::domain::pod::PodMap;
+use crate::domain::scheduler::SchedulerReading;
+use crate::http::door::{AcceptError, Post};
+
+/// How often the node speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two scheduler records.
+    pub(super) scheduler: Duration,
+    /// Between two pod maps.
+    pub(super) pods: Duration,
+}
+
+/// Where records come from.
+pub(super) struct Inputs {
+    pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
+    pub(super) pods: watch::Receiver<Arc<PodMap>>,
+    pub(super) exits: mpsc::Receiver<SchedulerExit>,
+    pub(super) posts: mpsc::Receiver<Post>,
+}
+
+/// Where they go.
+pub(super) struct Writer {
+    /// None without a receiver: nothing would ever empty it.
+    pub(super) spool: Option<Spool>,
+    pub(super) boot_id: String,
+    pub(super) clock: fn() -> i64,
+}
+
+/// Runs until cancelled; then what is still waiting and one last reading of each source go to the spool.
+pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: CancellationToken) {
+    let mut pods_due = interval(pace.pods);
+    pods_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = Told::default();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(exit) = inputs.exits.recv() => writer.record(Body::SchedulerExit((&exit).into())).await,
+            Some(post) = inputs.posts.recv() => writer.posted(post).await,
+            Ok(()) = inputs.scheduler.changed() => {
+                let reading = inputs.scheduler.borrow_and_update().clone();
+                if told.is_news(&reading, pace.scheduler) {
+                    writer.scheduler(&reading).await;
+                }
+            }
+            _ = pods_due.tick() => {
+                if inputs.pods.has_changed().unwrap_or(false) {
+                    let pods = inputs.pods.borrow_and_update().clone();
+                    if told.generation.replace(pods.generation) != Some(pods.generation) {
+                        writer.record(Body::Pods((&*pods).into())).await;
+                    }
+                }
+            }
+        }
+    }
+    while let Ok(exit) = inputs.exits.try_recv() {
+        writer.record(Body::SchedulerExit((&exit).into())).await;
+    }
+    while let Ok(post) = inputs.posts.try_recv() {
+        writer.posted(post).await;
+    }
+    let reading = inputs.scheduler.borrow().clone();
+    writer.scheduler(&reading).await;
+}
+
+/// What the receiver was last told.
+#[derive(Default)]
+struct Told {
+    scheduler_at: Option<Instant>,
+    life: Option<(String, Option<u64>, Option<u32>)>,
+    generation: Option<u64>,
+}
+
+impl Told {
+    /// Remembers a reading; true when it is worth a record.
+    fn is_news(&mut self, reading: &SchedulerReading, pace: Duration) -> bool {
+        let life = (
+            reading.state.name().to_owned(),
+            reading.enable_seq,
+            reading.epoch.map(|epoch| epoch.struct_ops_map_id),
+        );
+        let due = self.scheduler_at.is_none_or(|at| at.elapsed() >= pace);
+        let changed = self.life.as_ref() != Some(&life);
+        if due || changed {
+            self.scheduler_at = Some(Instant::now());
+            self.life = Some(life);
+        }
+        due || changed
+    }
+}
+
+impl Writer {
+    async fn scheduler(&self, reading: &SchedulerReading) {
+        self.record(Body::Scheduler(Box::new(reading.into()))).await;
+    }
+
+    /// Spools one of our own records. A failure is counted by the spool, which also says it in `/status`.
+    async fn record(&self, body: Body) {
+        if let Some(spool) = &self.spool
+            && let Err(error) = spool.append(self.encode(body)).await
+        {
+            tracing::debug!(%error, "record dropped");
+        }
+    }
+
+    async fn posted(&self, post: Post) {
+        let result = match &self.spool {
+            None => Ok(()),
+            Some(spool) => {
+                let records =
+                    post.records.iter().map(|record| self.encode(Body::BssPosted(record.clone()))).collect();
+                spool.append_many(records).await.map(drop).map_err(refusal)
+            }
+        };
+        // A sender that went away needs no answer.
+        let _ = post.reply.send(result);
+    }
+
+    fn encode(&self, body: Body) -> Vec<u8> {
+        let record = Record { at_ns: (self.clock)(), boot_id: self.boot_id.clone(), body };
+        serde_json::to_vec(&record).expect("wire types have string keys and no failing serializer")
+    }
+}
+
+fn refusal(error: spool::Error) -> AcceptError {
+    match error {
+        spool::Error::Backpressure => AcceptError::Busy,
+        other => AcceptError::Degraded(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::scheduler::{Epoch, State};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_life_is_told_at_once_and_the_rest_at_its_pace() {
+        let mut told = Told::default();
+        let pace = Duration::from_secs(5);
+        let mut reading =
+            SchedulerReading { state: State::Enabled, enable_seq: Some(1), ..Default::default() };
+        assert!(told.is_news(&reading, pace), "the first");
+        assert!(!told.is_news(&reading, pace), "nothing new");
+        reading.epoch = Some(Epoch { enable_seq: 1, struct_ops_map_id: 9 });
+        assert!(told.is_news(&reading, pace), "its maps were found");
+        reading.state = State::Disabled;
+        assert!(told.is_news(&reading, pace), "it ended");
+        tokio::time::advance(pace).await;
+        assert!(told.is_news(&reading, pace), "due");
+    }
+}

@@ -1,0 +1,331 @@
+//! The scheduler source: the state, variables, events and end of whatever sched_ext scheduler runs, read from
+//! outside and without its help.
+//!
+//! ```text
+//! sysfs ──► epoch ──► struct_ops ──► image ──► sampler ──► SchedulerReading
+//!             │        (find maps)   (btf, layout)            ▲ record
+//!             └────► postmortem ──► SchedulerExit
+//! ```
+//!
+//! Invariants:
+//! - nothing is written to the scheduler or its maps: what is kept open can only read;
+//! - a value is never guessed: what is not read is absent, with the reason;
+//! - every life that was seen ends in exactly one [`SchedulerExit`], with or without its record;
+//! - the maps of an ended life are closed as soon as its exit is said.
+
+mod bpf;
+pub mod btf;
+mod ctype;
+mod epoch;
+mod exit_record;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+mod health;
+pub mod image;
+mod kernel;
+pub mod layout;
+pub mod maps;
+mod postmortem;
+mod record;
+pub mod sampler;
+mod struct_ops;
+mod sysfs;
+mod task;
+mod user;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use self::epoch::{Change, Epochs, Life};
+use self::health::Health;
+use self::image::Image;
+pub use self::kernel::KernelReader;
+use self::maps::{MapReader, ReadError};
+use self::postmortem::Ended;
+use self::record::Fields;
+use self::struct_ops::{Shape, StructOps};
+use self::sysfs::Facts;
+pub use self::task::run;
+use self::user::Search;
+use crate::domain::bss::{BssField, BssRecord};
+use crate::domain::exit::SchedulerExit;
+use crate::domain::scheduler::{Epoch, SchedulerReading, State};
+use crate::domain::source::SourceHealth;
+use crate::host::HostRoots;
+
+/// Most ended lives whose record is awaited: more than one at a time takes a scheduler that restarts in a loop.
+const MAX_ENDED: usize = 16;
+/// Longest wait between two tries to open a scheduler's maps, in collections: a walk over all maps is dear.
+const MAX_WAIT: u32 = 32;
+
+/// The source's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often a section above 64 KiB that must be copied is read, ms. lavd's takes some 50 us to copy.
+    pub large_section_interval_ms: u64,
+    /// In how many collections after a scheduler's end its exit record is looked for. The record is written
+    /// within milliseconds of the end; five collections forgive a busy machine.
+    pub exit_record_looks: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { large_section_interval_ms: 10_000, exit_record_looks: 5 }
+    }
+}
+
+/// What one collection yields.
+#[derive(Clone, Debug, Default)]
+pub struct Collection {
+    /// The scheduler now.
+    pub reading: SchedulerReading,
+    /// Schedulers whose end became clear in this collection, oldest first.
+    pub exits: Vec<SchedulerExit>,
+}
+
+/// Reads one host's scheduler, collection after collection.
+pub struct SchedulerSource {
+    roots: HostRoots,
+    config: Config,
+    reader: Box<dyn MapReader + Send>,
+    /// Where a struct_ops value keeps what: fixed for as long as the kernel runs.
+    shape: Option<Shape>,
+    epochs: Epochs,
+    maps: Maps,
+    ended: VecDeque<Ended>,
+    last_exit: Option<SchedulerExit>,
+    health: Health,
+}
+
+/// The maps of the life at hand.
+enum Maps {
+    /// Not opened: why, after how many collections the next try comes, and how many it will be then.
+    Closed { why: String, wait: u32, next_wait: u32 },
+    /// Open.
+    Open(Box<Opened>),
+}
+
+struct Opened {
+    image: Image,
+    fields: Fields,
+    search: Search,
+}
+
+impl Maps {
+    const NOT_TRIED: Self = Self::Closed { why: String::new(), wait: 0, next_wait: 1 };
+}
+
+impl SchedulerSource {
+    /// A source over the host's sysfs and procfs and the kernel's maps.
+    pub fn new(roots: &HostRoots, config: Config, reader: Box<dyn MapReader + Send>) -> Self {
+        Self {
+            roots: roots.clone(),
+            config,
+            reader,
+            shape: None,
+            epochs: Epochs::default(),
+            maps: Maps::NOT_TRIED,
+            ended: VecDeque::new(),
+            last_exit: None,
+            health: Health::default(),
+        }
+    }
+
+    /// Reads once. Blocks for some 100 us; a scheduler's first collection for some 10 ms.
+    ///
+    /// `at_ns` is wall time, `mono_ns` monotonic time.
+    pub fn collect(&mut self, at_ns: i64, mono_ns: u64) -> Collection {
+        let started = self.health.start();
+        let facts = match sysfs::read(&self.roots.sys) {
+            Ok(facts) => facts,
+            Err(error) => {
+                self.health.unreadable(started, &error);
+                let state = State::Other("unreadable".to_owned());
+                let bss_absent = record::absent(&BssRecord::default(), &error.to_string());
+                let last_exit = self.last_exit.clone();
+                let exits = self.look_at_ended();
+                let reading =
+                    SchedulerReading { at_ns, mono_ns, state, bss_absent, last_exit, ..Default::default() };
+                return Collection { reading, exits };
+            }
+        };
+        self.follow(&facts, at_ns);
+        let exits = self.look_at_ended();
+        let mut reading = SchedulerReading {
+            at_ns,
+            mono_ns,
+            state: facts.state,
+            switch_all: facts.switch_all,
+            nr_rejected: facts.nr_rejected,
+            enable_seq: facts.enable_seq,
+            hotplug_seq: facts.hotplug_seq,
+            ops: facts.ops,
+            events: facts.events,
+            last_exit: self.last_exit.clone(),
+            ..Default::default()
+        };
+        let trouble = self.sample(&mut reading);
+        self.health.done(started, at_ns, &reading.state, trouble);
+        Collection { reading, exits }
+    }
+
+    /// How well the source works, as of the last collection.
+    pub fn health(&self) -> SourceHealth {
+        self.health.report()
+    }
+
+    /// Exits still waiting for their record, said as they are: for the end of the process.
+    pub fn give_up_waiting(&mut self) -> Vec<SchedulerExit> {
+        self.ended.drain(..).map(|mut ended| ended.give_up()).collect()
+    }
+
+    /// Keeps `epochs` and `maps` true to what sysfs shows.
+    fn follow(&mut self, facts: &Facts, at_ns: i64) {
+        match self.epochs.observe(facts) {
+            Change::Same => {}
+            Change::Began => self.maps = Maps::NOT_TRIED,
+            Change::Ended(life) | Change::Replaced(life) => self.bury(life, at_ns),
+            Change::Doubtful if self.still_the_same() => self.epochs.adopt(facts),
+            Change::Doubtful => {
+                if let Some(life) = self.epochs.replace(facts) {
+                    self.bury(life, at_ns);
+                }
+            }
+        }
+        let Some(life) = self.epochs.life() else { return };
+        let ops = life.ops.clone();
+        let next_wait = match &mut self.maps {
+            Maps::Open(_) => return,
+            Maps::Closed { wait, .. } if *wait > 0 => {
+                *wait -= 1;
+                return;
+            }
+            Maps::Closed { next_wait, .. } => *next_wait,
+        };
+        self.maps = match self.open(&ops) {
+            Ok(opened) => Maps::Open(Box::new(opened)),
+            Err(error) => {
+                tracing::debug!(ops, error = %error, "scheduler's maps not opened");
+                let why = health::with_source(&error);
+                Maps::Closed { why, wait: next_wait, next_wait: (next_wait * 2).min(MAX_WAIT) }
+            }
+        };
+    }
+
+    fn open(&mut self, ops: &str) -> Result<Opened, ReadError> {
+        let found = self.find(ops)?;
+        let large_ns = self.config.large_section_interval_ms.saturating_mul(1_000_000);
+        let image = Image::open(self.reader.as_mut(), &found, large_ns)?;
+        let fields = Fields::find(&image.layout);
+        tracing::debug!(
+            ops,
+            struct_ops_map_id = found.info.id,
+            variables = image.layout.variables.len(),
+            sections = image.layout.sections.len(),
+            "scheduler's maps opened"
+        );
+        Ok(Opened { image, fields, search: Search::Idle })
+    }
+
+    fn find(&mut self, ops: &str) -> Result<StructOps, ReadError> {
+        if self.shape.is_none() {
+            self.shape = Some(struct_ops::kernel_shape(self.reader.as_mut(), "sched_ext_ops")?);
+        }
+        let Some(shape) = &self.shape else { return Err(ReadError::NoStructOps { ops: ops.to_owned() }) };
+        struct_ops::find(self.reader.as_mut(), shape, ops)
+    }
+
+    /// Whether the struct_ops map is the one that was opened; yes, if that cannot be told.
+    fn still_the_same(&mut self) -> bool {
+        let (Maps::Open(opened), Some(life)) = (&self.maps, self.epochs.life()) else { return true };
+        let (id, ops) = (opened.image.struct_ops_map_id, life.ops.clone());
+        self.find(&ops).map_or(true, |found| found.info.id == id)
+    }
+
+    fn bury(&mut self, life: Life, at_ns: i64) {
+        let image = match std::mem::replace(&mut self.maps, Maps::NOT_TRIED) {
+            Maps::Open(opened) => Ok(opened.image),
+            Maps::Closed { why, .. } if why.is_empty() => Err("its maps were never opened".to_owned()),
+            Maps::Closed { why, .. } => Err(why),
+        };
+        self.ended.push_back(Ended::new(life, image, self.config.exit_record_looks.max(1), at_ns));
+    }
+
+    fn look_at_ended(&mut self) -> Vec<SchedulerExit> {
+        let mut exits = Vec::new();
+        let surplus = self.ended.len().saturating_sub(MAX_ENDED);
+        exits.extend(self.ended.drain(..surplus).map(|mut ended| ended.give_up()));
+        self.ended.retain_mut(|ended| match ended.look() {
+            Some(exit) => {
+                exits.push(exit);
+                false
+            }
+            None => true,
+        });
+        if let Some(exit) = exits.last() {
+            self.last_exit = Some(exit.clone());
+        }
+        exits
+    }
+
+    /// Fills what the maps say into `reading`; returns what is missing.
+    fn sample(&mut self, reading: &mut SchedulerReading) -> Option<String> {
+        let absent = match (&mut self.maps, self.epochs.life()) {
+            (_, None) if reading.state == State::Unsupported => health::NO_SCHED_EXT,
+            (_, None) => "no sched_ext scheduler is loaded",
+            (Maps::Closed { why, .. }, Some(_)) => {
+                reading.bss_absent = record::absent(&reading.bss, why);
+                return Some(why.clone());
+            }
+            (Maps::Open(opened), Some(life)) => {
+                let proc = &self.roots.proc;
+                let trouble =
+                    opened.sample(life, proc, reading).err().map(|error| health::with_source(&error));
+                let why = trouble.clone().unwrap_or_else(|| {
+                    let base = sysfs::ops_name(&life.ops).base;
+                    format!("not in {base}'s .bss, .data or .rodata")
+                });
+                reading.bss_absent = record::absent(&reading.bss, &why);
+                return trouble;
+            }
+        };
+        reading.bss_absent = record::absent(&reading.bss, absent);
+        None
+    }
+}
+
+impl Opened {
+    fn sample(&mut self, life: &Life, proc: &Path, reading: &mut SchedulerReading) -> Result<(), ReadError> {
+        let Self { image, fields, search } = self;
+        let struct_ops_map_id = image.struct_ops_map_id;
+        reading.epoch = Some(Epoch { enable_seq: life.enable_seq, struct_ops_map_id });
+        reading.layout = image.layout.clone();
+        reading.raw = Vec::with_capacity(image.layout.variables.len());
+        image.sampler.sample(reading.mono_ns, &mut reading.raw)?;
+        reading.bss = fields.record(&image.layout, &reading.raw);
+        let pid = reading.bss.get(BssField::UserschedPid).and_then(|pid| u32::try_from(pid).ok());
+        reading.user_pid = pid.filter(|&pid| pid != 0).or_else(|| {
+            if matches!(search, Search::Idle) {
+                *search = Search::start(proc, struct_ops_map_id);
+            }
+            search.poll()
+        });
+        Ok(())
+    }
+}
+
+/// One reading, for a command that looks once: waits for the search for the user-space part's process.
+pub fn snapshot(roots: &HostRoots, reader: Box<dyn MapReader + Send>, at_ns: i64) -> SchedulerReading {
+    let mut source = SchedulerSource::new(roots, Config::default(), reader);
+    let mut reading = source.collect(at_ns, 0).reading;
+    if let (Maps::Open(opened), None) = (&mut source.maps, reading.user_pid) {
+        reading.user_pid = opened.search.wait();
+    }
+    reading
+}
+
+#[cfg(test)]
+mod tests;

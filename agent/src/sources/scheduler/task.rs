@@ -1,0 +1,76 @@
+//! The source's task: one collection per interval on a blocking thread, results into channels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{Collection, SchedulerSource};
+use crate::domain::exit::SchedulerExit;
+use crate::domain::scheduler::SchedulerReading;
+use crate::domain::source::SourceHealth;
+
+/// Collects every `period` until `cancel`, then says the exits whose record was still awaited.
+///
+/// `wall` stamps each collection, ns since the epoch. Returns when cancelled or when nobody takes exits any
+/// more.
+///
+/// # Panics
+/// With the panic of a collection, so that the supervisor sees it.
+pub async fn run(
+    mut source: SchedulerSource,
+    period: Duration,
+    wall: fn() -> i64,
+    out: watch::Sender<Arc<SchedulerReading>>,
+    exits: mpsc::Sender<SchedulerExit>,
+    health: watch::Sender<SourceHealth>,
+    cancel: CancellationToken,
+) {
+    let started = Instant::now();
+    let mut ticks = interval(period.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let mono_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let collected = tokio::task::spawn_blocking(move || {
+            let collection = source.collect(wall(), mono_ns);
+            (source, collection)
+        });
+        let collection;
+        (source, collection) = match collected.await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return, // the runtime is going down
+        };
+        let Collection { reading, exits: ended } = collection;
+        health.send_replace(source.health());
+        out.send_replace(Arc::new(reading));
+        for exit in ended {
+            tracing::info!(
+                ops = exit.ops,
+                enable_seq = exit.enable_seq,
+                kind = exit.kind.name(),
+                reason = exit.reason,
+                msg = exit.msg,
+                detail = exit.detail,
+                "scheduler ended"
+            );
+            tokio::select! {
+                sent = exits.send(exit) => if sent.is_err() { return },
+                () = cancel.cancelled() => break,
+            }
+        }
+    }
+    for exit in source.give_up_waiting() {
+        // Whoever takes exits drains them after this task; with the channel full nobody does.
+        if exits.try_send(exit).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! One run of the compiler for `bpfel-unknown-none`, and what is taken out of its result.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::tools::Tools;
+use crate::process;
+
+const TARGET: &str = "bpfel-unknown-none";
+const PROGRAM: &str = "sextant-bpf";
+const PROFILE: &str = "ebpf";
+
+/// Builds the object into `folder`, which is empty, so that nothing of an earlier build goes in.
+pub(crate) fn object(tools: &Tools, workspace: &Path, folder: &Path) -> Result<PathBuf> {
+    eprintln!("ebpf: building {PROGRAM} (about a minute)");
+    let target = folder.join("target");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--locked", "--package", "agent-ebpf", "--bin", PROGRAM])
+        .args(["--profile", PROFILE, "--target", TARGET, "-Zbuild-std=core", "--target-dir"])
+        .arg(&target)
+        // The target has no libcore of its own, and building one is an unstable wish of a stable compiler.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(tools, workspace)?.join("\x1f"));
+    process::shown(&mut cargo)?;
+    let object = folder.join("sextant.bpf.o");
+    let mut strip = Command::new(tools.of_rust("rust-objcopy"));
+    strip
+        // Debug information goes, the types that the kernel reads stay.
+        .arg("--strip-debug")
+        .arg(target.join(TARGET).join(PROFILE).join(PROGRAM))
+        .arg(&object)
+        .env("LD_LIBRARY_PATH", tools.sysroot.join("lib"));
+    process::quiet(&mut strip)?;
+    Ok(object)
+}
+
+fn flags(tools: &Tools, workspace: &Path) -> Result<Vec<String>> {
+    let home = std::env::home_dir().context("no home directory")?;
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let remap = |from: &Path, to| format!("--remap-path-prefix={}={to}", from.display());
+    Ok(vec![
+        // Decides the layout of registers only, which no program here looks at: one object for all machines.
+        r#"--cfg=bpf_target_arch="x86_64""#.to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        // Types carry the files they are declared in; these must not depend on who builds.
+        remap(&cargo, "/cargo"),
+        remap(&tools.library, "/rust"),
+        remap(workspace, "/sextant"),
+    ])
+}
