@@ -135,7 +135,10 @@ pub async fn run(config: Config) -> Result<()> {
     );
     let follower = (state.clone(), supervisor.token(Phase::Http));
     supervisor.critical(Phase::Http, "history", async move {
-        follower.0.follow(follower.1).await;
+        let (state, token) = follower;
+        state.follow(token.clone()).await;
+        // Its source stops before HTTP does: what it kept stands until then.
+        token.cancelled().await;
         Ok::<_, Infallible>(())
     });
     listen::announce(&bound)?;

@@ -1,6 +1,6 @@
 //! The accept loop: bounded connections over TCP and unix listeners, header limits, graceful end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,7 +20,7 @@ use super::Common;
 /// Pause after a failed accept (out of file descriptors, usually): it would fail again at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Where a connection arrived; an extension of each of its requests.
+/// Where a connection arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
     /// At this address of ours.
@@ -41,6 +41,22 @@ impl Local {
             },
             Self::Unix => false,
         }
+    }
+}
+
+/// The connection of a request: an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where it arrived.
+    pub local: Local,
+    /// Where it came from; none over a unix socket.
+    pub peer: Option<IpAddr>,
+}
+
+impl Connection {
+    /// The sender's name: its address, without the port that changes each time.
+    pub fn sender(&self) -> String {
+        self.peer.map_or_else(|| "local".to_owned(), |peer| peer.to_string())
     }
 }
 
@@ -94,12 +110,12 @@ struct Server {
 }
 
 impl Server {
-    fn spawn(self: &Arc<Self>, stream: Stream, local: Local, permit: OwnedSemaphorePermit) {
+    fn spawn(self: &Arc<Self>, stream: Stream, from: Connection, permit: OwnedSemaphorePermit) {
         let server = Arc::clone(self);
         self.connections.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(&server, stream, local).await,
-                Stream::Unix(stream) => connection(&server, stream, local).await,
+                Stream::Tcp(stream) => connection(&server, stream, from).await,
+                Stream::Unix(stream) => connection(&server, stream, from).await,
             }
             drop(permit);
         });
@@ -111,18 +127,21 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
     let accepting = async {
         loop {
             let accepted = match &listener {
-                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
+                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Answers are small and complete: waiting for more to send would only delay them.
                     let _ = stream.set_nodelay(true);
                     // An address that cannot be told is judged as loopback, the strict case.
                     let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
-                    (Stream::Tcp(stream), Local::Tcp(local))
+                    (Stream::Tcp(stream), Connection { local: Local::Tcp(local), peer: Some(peer.ip()) })
                 }),
-                Listener::Unix(unix) => unix.accept().await.map(|(s, _)| (Stream::Unix(s), Local::Unix)),
+                Listener::Unix(unix) => unix
+                    .accept()
+                    .await
+                    .map(|(stream, _)| (Stream::Unix(stream), Connection { local: Local::Unix, peer: None })),
             };
             // The permit comes after the connection: a quiet listener must not hold one while it waits.
             match (accepted, Arc::clone(&permits).acquire_owned().await) {
-                (Ok((stream, local)), Ok(permit)) => server.spawn(stream, local, permit),
+                (Ok((stream, from)), Ok(permit)) => server.spawn(stream, from, permit),
                 (Err(error), _) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -137,7 +156,7 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
     }
 }
 
-async fn connection<S>(server: &Server, stream: S, local: Local)
+async fn connection<S>(server: &Server, stream: S, from: Connection)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -146,7 +165,7 @@ where
     metrics.connections.inc();
     let service =
         server.router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(local);
+            request.extensions_mut().insert(from);
             request.map(axum::body::Body::new)
         });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();

@@ -2,6 +2,6 @@
 
 mod compat;
 mod golden;
-mod harness;
+pub(super) mod harness;
 mod hostile;
 mod listener;

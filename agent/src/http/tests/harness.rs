@@ -21,29 +21,29 @@ use crate::http::node::{Handles, NodeState};
 use crate::http::{Common, Config, Identity, Parts, Role, metrics};
 
 /// 2025-06-19T10:30:00Z, the reference document's own.
-pub(super) const NOW_NS: i64 = 1_750_329_000_000_000_000;
+pub(in crate::http) const NOW_NS: i64 = 1_750_329_000_000_000_000;
 
-pub(super) struct Node {
-    pub(super) router: Router,
-    pub(super) state: NodeState,
-    pub(super) common: Common,
-    pub(super) scheduler: watch::Sender<Arc<SchedulerReading>>,
-    pub(super) pods: watch::Sender<Arc<PodMap>>,
-    pub(super) sources: watch::Sender<Vec<SourceHealth>>,
-    pub(super) draining: CancellationToken,
+pub(in crate::http) struct Node {
+    pub(in crate::http) router: Router,
+    pub(in crate::http) state: NodeState,
+    pub(in crate::http) common: Common,
+    pub(in crate::http) scheduler: watch::Sender<Arc<SchedulerReading>>,
+    pub(in crate::http) pods: watch::Sender<Arc<PodMap>>,
+    pub(in crate::http) sources: watch::Sender<Vec<SourceHealth>>,
+    pub(in crate::http) draining: CancellationToken,
     /// Records that the fake recorder took.
-    pub(super) recorded: Arc<AtomicU64>,
+    pub(in crate::http) recorded: Arc<AtomicU64>,
 }
 
 /// What the fake recorder answers.
 #[derive(Clone)]
-pub(super) enum Recorder {
+pub(in crate::http) enum Recorder {
     None,
     Takes,
     Answers(AcceptError),
 }
 
-pub(super) fn identity(role: Role) -> Identity {
+pub(in crate::http) fn identity(role: Role) -> Identity {
     Identity {
         role,
         name: "worker-7".to_owned(),
@@ -53,12 +53,12 @@ pub(super) fn identity(role: Role) -> Identity {
     }
 }
 
-pub(super) fn node() -> Node {
+pub(in crate::http) fn node() -> Node {
     node_with(Config::default(), Recorder::None)
 }
 
 /// Needs a runtime: the fake recorder is a task.
-pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
+pub(in crate::http) fn node_with(config: Config, answer: Recorder) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (sources, healths) = watch::channel(Vec::new());
@@ -115,44 +115,44 @@ fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Rec
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(in crate::http) struct Answer {
+    pub(in crate::http) status: StatusCode,
+    pub(in crate::http) headers: HeaderMap,
+    pub(in crate::http) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::http) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(in crate::http) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(in crate::http) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 }
 
-pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
+pub(in crate::http) async fn send(router: &Router, request: Request<Body>) -> Answer {
     let response = router.clone().oneshot(request).await.expect("infallible");
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("a complete body").to_vec();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-pub(super) async fn get(router: &Router, path: &str) -> Answer {
+pub(in crate::http) async fn get(router: &Router, path: &str) -> Answer {
     send(router, Request::get(path).body(Body::empty()).expect("a request")).await
 }
 
-pub(super) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
+pub(in crate::http) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
     let request = Request::post(path).header("content-type", "application/json").body(body.into());
     send(router, request.expect("a request")).await
 }
 
 /// A node's full set of snapshots, hostile names among them.
-pub(super) mod samples {
+pub(in crate::http) mod samples {
     use super::NOW_NS;
     use crate::domain::bss::{BssField, BssRecord};
     use crate::domain::exit::{ExitKind, SchedulerExit};
@@ -164,7 +164,7 @@ pub(super) mod samples {
     };
     use crate::domain::source::{Condition, SourceHealth};
 
-    pub(in super::super) fn reading(mono_ns: u64, dispatches: u64) -> SchedulerReading {
+    pub(in crate::http) fn reading(mono_ns: u64, dispatches: u64) -> SchedulerReading {
         let variable = |name: &str, kind, size| Variable {
             name: name.to_owned(),
             section: ".bss".into(),
@@ -232,7 +232,7 @@ pub(super) mod samples {
     }
 
     /// The reference document's pod, and one that nobody could name.
-    pub(in super::super) fn pods() -> PodMap {
+    pub(in crate::http) fn pods() -> PodMap {
         let task = |pid, comm: &str, threads| Task {
             key: TaskKey { pid, starttime_ticks: 99 },
             ppid: 717_576,
@@ -277,7 +277,7 @@ pub(super) mod samples {
         }
     }
 
-    pub(in super::super) fn sources() -> Vec<SourceHealth> {
+    pub(in crate::http) fn sources() -> Vec<SourceHealth> {
         let source = |name, condition| SourceHealth {
             name,
             condition,

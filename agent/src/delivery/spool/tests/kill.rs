@@ -69,8 +69,8 @@ fn fifty_kills_lose_and_double_nothing() {
         }
         child.wait().unwrap();
         runtime.block_on(async {
-            let spool =
-                Spool::open(directory.path(), &Config::default(), SpoolMetrics::default(), || NOW_NS).unwrap();
+            let spool = Spool::open(directory.path(), &Config::default(), SpoolMetrics::default(), || NOW_NS)
+                .unwrap();
             let found = all(&spool).await;
             for (seq, text) in acked.iter().filter(|(seq, _)| **seq > deleted) {
                 let held: Vec<_> = found.iter().filter(|(other, _)| other == seq).collect();
