@@ -8,3 +8,9 @@ mod scheduler;
 
 #[path = "vm/ebpf.rs"]
 mod ebpf;
+
+#[path = "vm/containerd.rs"]
+mod containerd;
+
+#[path = "vm/pods.rs"]
+mod pods;

@@ -3,13 +3,13 @@
 //! The only room that knows every other one. It holds no logic of its own beyond order: what starts before what,
 //! what stops before what, and which latest value goes where.
 
-pub mod host_facts;
-pub mod inspect;
-pub mod node;
-pub mod receiver;
 mod delivery_view;
 mod health;
+pub mod host_facts;
+pub mod inspect;
 mod listen;
+pub mod node;
+pub mod receiver;
 mod records;
 mod signals;
 mod watchdog;

@@ -8,14 +8,11 @@
 //! Invariants: records are opaque bytes here; `produced = acknowledged + spooled + dropped` at every moment;
 //! a record is deleted only when a receiver confirmed it or when it is counted as dropped.
 
-
-pub mod metrics;
 pub mod forwarder;
+pub mod metrics;
 pub mod spool;
 pub mod status;
 pub mod transport;
-
-
 
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;

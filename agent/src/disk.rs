@@ -9,6 +9,7 @@
 //! What stands under the database is a [`medium::Medium`]: a file, or in tests a disk that tears, reorders and
 //! loses what was not synced, lies about syncing, or is full.
 
+pub mod copy_on_write;
 pub mod keeper;
 pub mod medium;
 

@@ -11,6 +11,8 @@ pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
+pub mod receiver;
 pub mod sources;
+pub mod store;
 pub mod task;
 pub mod telemetry;

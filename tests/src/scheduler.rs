@@ -94,6 +94,7 @@ impl Scheduler {
     /// As [`Scheduler::start`].
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self> {
         ensure!(state()? == "disabled", "a scheduler is {} already", state()?);
+        let before = enable_seq()?;
         let program = directory()?.join(kind.file_name());
         let log = std::env::temp_dir().join(format!("{}.log", kind.file_name()));
         let output = File::create(&log)?;
@@ -106,7 +107,8 @@ impl Scheduler {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let mut scheduler = Self { kind, child, log };
         let begin = Instant::now();
-        while state()? != "enabled" {
+        // The kernel says `enabled` a moment before it counts; whoever reads in between sees the last one's number.
+        while state()? != "enabled" || enable_seq()? == before {
             if let Some(status) = scheduler.child.try_wait()? {
                 bail!("{kind:?} ended with {status} before it was enabled:\n{}", scheduler.log());
             }
@@ -202,6 +204,7 @@ impl Load {
             .args(["--quiet", "--cpu", "4", "--switch", "4"])
             .stdin(Stdio::null())
             // It warns that so short a run measures nothing; nobody measures here.
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start stress-ng: it is in the guest's root file system")?;
@@ -229,6 +232,14 @@ impl Drop for Load {
 /// If the kernel has no sched_ext.
 pub fn state() -> Result<String> {
     sysfs("state")
+}
+
+/// How many schedulers were enabled since boot.
+///
+/// # Errors
+/// If the kernel has no sched_ext.
+pub fn enable_seq() -> Result<u64> {
+    sysfs("enable_seq")?.parse().context("enable_seq is no number")
 }
 
 /// A file below `/sys/kernel/sched_ext`, without the line's end.

@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use crate::cache::Cache;
-use crate::tools;
+use crate::{tools, vm};
 
 /// Fetch what the tests need into the cache.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Also build cargo-deny and cargo-fuzz (about ten minutes)
+    /// Also build cargo-deny and cargo-fuzz, and make the virtual machine (about half an hour)
     #[arg(long)]
     all: bool,
 }
@@ -22,6 +22,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
     if args.all {
         println!("{}", tools::cargo_deny(&cache)?.display());
         println!("{}", tools::cargo_fuzz(&cache)?.display());
+        return vm::fetch(&cache);
     }
     Ok(0)
 }

@@ -6,6 +6,7 @@ mod kernel;
 mod qemu;
 mod rootfs;
 mod schedulers;
+mod scratch;
 mod stage;
 mod tools;
 
@@ -104,7 +105,7 @@ pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Res
     on_each(&cache, kernel, &job)
 }
 
-fn fetch(cache: &Cache) -> Result<u8> {
+pub(crate) fn fetch(cache: &Cache) -> Result<u8> {
     tools::Tree::machine(cache)?;
     for series in kernel::WANTED {
         let kernel = Kernel::of_series(cache, series, true)?;

@@ -15,6 +15,23 @@ pub struct PodPidsList {
     pub pods: Vec<PodPids>,
 }
 
+/// The same of a whole fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FleetPodPidsList {
+    /// An entry per container that holds a process, node by node.
+    pub pods: Vec<FleetPodPids>,
+}
+
+/// An entry of a fleet's list: process ids mean nothing without their node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FleetPodPids {
+    /// The node.
+    pub node: String,
+    /// The reference's keys.
+    #[serde(flatten)]
+    pub pod: PodPids,
+}
+
 /// One entry of the reference's `pods` list: a container of a pod with its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PodPids {
@@ -154,6 +171,34 @@ pub fn pod_pids(map: &domain::PodMap) -> Vec<PodPids> {
         .filter(|(_, container)| container.kind != domain::CgroupKind::Conmon && !container.tasks.is_empty())
         .map(|(pod, container)| entry(pod, container))
         .collect()
+}
+
+impl Pods {
+    /// [`pod_pids`] of a map that came over the wire.
+    pub fn pids(&self) -> Vec<PodPids> {
+        let conmon = domain::CgroupKind::Conmon.name();
+        let entry = |pod: &Pod, container: &Container| PodPids {
+            pod_name: pod.name.clone().unwrap_or_default(),
+            namespace: pod.namespace.clone().unwrap_or_default(),
+            pod_uid: pod.uid.clone(),
+            container_id: container.id.clone().unwrap_or_default(),
+            processes: container
+                .processes
+                .iter()
+                .map(|process| PodProcess {
+                    pid: process.pid,
+                    command: process.comm.clone(),
+                    ppid: process.ppid,
+                })
+                .collect(),
+        };
+        self.pods
+            .iter()
+            .flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)))
+            .filter(|(_, container)| container.kind != conmon && !container.processes.is_empty())
+            .map(|(pod, container)| entry(pod, container))
+            .collect()
+    }
 }
 
 impl From<&domain::PodMap> for Pods {

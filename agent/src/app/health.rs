@@ -13,7 +13,8 @@ pub(super) fn merged(
     mut scheduler: watch::Receiver<SourceHealth>,
     mut pods: watch::Receiver<Vec<SourceHealth>>,
 ) -> watch::Receiver<Vec<SourceHealth>> {
-    let union = |scheduler: &mut watch::Receiver<SourceHealth>, pods: &mut watch::Receiver<Vec<SourceHealth>>| {
+    let union = |scheduler: &mut watch::Receiver<SourceHealth>,
+                 pods: &mut watch::Receiver<Vec<SourceHealth>>| {
         let mut all = vec![scheduler.borrow_and_update().clone()];
         all.extend(pods.borrow_and_update().iter().cloned());
         all

@@ -24,7 +24,8 @@ impl HostFacts {
     /// Reads them; what cannot be read is `unknown`, which a person sees and a program can tell.
     pub fn read(roots: &HostRoots, configured_name: &str) -> Self {
         let kernel = |name: &str| word(&roots.proc.join("sys/kernel").join(name));
-        let node = if configured_name.is_empty() { kernel("hostname") } else { Some(configured_name.to_owned()) };
+        let node =
+            if configured_name.is_empty() { kernel("hostname") } else { Some(configured_name.to_owned()) };
         let node = node.unwrap_or_else(unknown);
         Self {
             kernel: kernel("osrelease").unwrap_or_else(unknown),

@@ -20,9 +20,9 @@ pub(super) async fn tcp(addresses: &[String]) -> Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), addresses: Vec::new() };
     for address in addresses {
         let wanted: SocketAddr = address.parse().with_context(|| format!("`{address}` is no ADDR:PORT"))?;
-        let listener = TcpListener::bind(wanted)
-            .await
-            .with_context(|| format!("cannot listen on {wanted}; --listen 127.0.0.1:0 takes any free port"))?;
+        let listener = TcpListener::bind(wanted).await.with_context(|| {
+            format!("cannot listen on {wanted}; --listen 127.0.0.1:0 takes any free port")
+        })?;
         bound.addresses.push(format!("http://{}", listener.local_addr()?));
         bound.listeners.push(Listener::Tcp(listener));
     }
@@ -43,7 +43,8 @@ pub(super) async fn unix(path: &Path) -> Result<Listener> {
     } else if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(Listener::Unix(listener))
 }

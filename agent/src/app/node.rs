@@ -88,7 +88,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let (recorder, posts) = door::channel();
     let inputs = Inputs { scheduler: scheduler.clone(), pods: pods.clone(), exits, posts };
-    let writer = Writer { spool: delivery.spool.clone(), boot_id: facts.boot_id.clone(), clock: super::wall_ns };
+    let writer =
+        Writer { spool: delivery.spool.clone(), boot_id: facts.boot_id.clone(), clock: super::wall_ns };
     let pace = Pace {
         scheduler: Duration::from_millis(config.node.scheduler_record_interval_ms),
         pods: Duration::from_millis(config.node.pods_record_interval_ms),
@@ -108,7 +109,8 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = http::metrics::Metrics::register(ours);
     if config.http.reference_metric_names {
         let machine_id = facts.machine_id.clone();
-        registry.register_collector(Box::new(ReferenceCollector { scheduler: scheduler.clone(), machine_id }));
+        registry
+            .register_collector(Box::new(ReferenceCollector { scheduler: scheduler.clone(), machine_id }));
     }
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
@@ -127,11 +129,16 @@ pub async fn run(config: Config) -> Result<()> {
         draining: draining.clone(),
     });
     let recorder = delivery.spool.is_some().then_some(recorder);
-    let state =
-        NodeState::new(common.clone(), Handles { scheduler: scheduler.clone(), pods, delivery: delivery.view, recorder });
+    let state = NodeState::new(
+        common.clone(),
+        Handles { scheduler: scheduler.clone(), pods, delivery: delivery.view, recorder },
+    );
     let follower = (state.clone(), supervisor.token(Phase::Http));
     supervisor.critical(Phase::Http, "history", async move {
-        follower.0.follow(follower.1).await;
+        let (state, token) = follower;
+        state.follow(token.clone()).await;
+        // Its source stops before HTTP does: what it kept stands until then.
+        token.cancelled().await;
         Ok::<_, Infallible>(())
     });
     listen::announce(&bound)?;
@@ -155,7 +162,10 @@ async fn bind(config: &Config) -> Result<Bound> {
                 tracing::info!(path = %path.display(), "listening on a unix socket");
             }
             Err(error) if config.node.unix_socket_required => return Err(error),
-            Err(error) => tracing::info!(error = format!("{error:#}"), "no unix socket; --unix-socket chooses its place"),
+            Err(error) => tracing::info!(
+                error = format!("{error:#}"),
+                "no unix socket; --unix-socket chooses its place"
+            ),
         }
     }
     Ok(bound)
@@ -172,7 +182,7 @@ fn spawn_scheduler(
     let period = Duration::from_millis(config.node.interval_ms);
     let token = supervisor.token(Phase::Sources);
     supervisor.best_effort(Phase::Sources, "scheduler", move || {
-        let reader = Box::new(scheduler::KernelReader::default());
+        let reader = Box::new(scheduler::KernelReader::new(&roots));
         let source = scheduler::SchedulerSource::new(&roots, settings.clone(), reader);
         let (out, exits, health, token) = (out.clone(), exits.clone(), health.clone(), token.clone());
         async move {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::record::{Body, Record};
-use crate::delivery::spool::Spool;
+use crate::delivery::spool::{self, Spool};
 use crate::domain::exit::SchedulerExit;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::SchedulerReading;
@@ -139,8 +139,11 @@ impl Writer {
     }
 }
 
-fn refusal(error: crate::delivery::spool::AppendError) -> AcceptError {
-    AcceptError::Degraded(error.to_string())
+fn refusal(error: spool::Error) -> AcceptError {
+    match error {
+        spool::Error::Backpressure => AcceptError::Busy,
+        other => AcceptError::Degraded(other.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +155,8 @@ mod tests {
     async fn a_change_of_life_is_told_at_once_and_the_rest_at_its_pace() {
         let mut told = Told::default();
         let pace = Duration::from_secs(5);
-        let mut reading = SchedulerReading { state: State::Enabled, enable_seq: Some(1), ..Default::default() };
+        let mut reading =
+            SchedulerReading { state: State::Enabled, enable_seq: Some(1), ..Default::default() };
         assert!(told.is_news(&reading, pace), "the first");
         assert!(!told.is_news(&reading, pace), "nothing new");
         reading.epoch = Some(Epoch { enable_seq: 1, struct_ops_map_id: 9 });

@@ -42,15 +42,15 @@ impl SpoolMetrics {
         registry.register("spool_records", "Records waiting for a receiver", this.records.clone());
         registry.register("spool_size_bytes", "Bytes waiting for a receiver", this.size_bytes.clone());
         registry.register("spool_file_bytes", "Bytes of the spool's file", this.file_bytes.clone());
-        registry.register(
-            "spool_dropped_records",
-            "Records lost, by reason",
-            this.dropped_records.clone(),
-        );
+        registry.register("spool_dropped_records", "Records lost, by reason", this.dropped_records.clone());
         registry.register("spool_appended_records", "Records accepted", this.appended_records.clone());
         registry.register("spool_commits", "Synced transactions", this.commits.clone());
         registry.register("spool_disk_errors", "Failures of the disk", this.disk_errors.clone());
-        registry.register("spool_damaged_files", "Files found damaged and set aside", this.damaged_files.clone());
+        registry.register(
+            "spool_damaged_files",
+            "Files found damaged and set aside",
+            this.damaged_files.clone(),
+        );
         this
     }
 
@@ -85,9 +85,17 @@ impl ForwardMetrics {
     /// Registers them as `forward...`.
     pub fn register(registry: &mut Registry) -> Self {
         let this = Self::default();
-        registry.register("forwarded_records", "Records a receiver confirmed", this.forwarded_records.clone());
+        registry.register(
+            "forwarded_records",
+            "Records a receiver confirmed",
+            this.forwarded_records.clone(),
+        );
         registry.register("forwarded_batches", "Batches a receiver took", this.forwarded_batches.clone());
-        registry.register("forward_retries", "Attempts that failed and are repeated", this.forward_retries.clone());
+        registry.register(
+            "forward_retries",
+            "Attempts that failed and are repeated",
+            this.forward_retries.clone(),
+        );
         registry.register(
             "forward_contradictions",
             "Answers that contradict what was sent",

@@ -9,6 +9,7 @@
 //!   them already;
 //! - one thread owns the file; callers wait in a bounded queue or are refused and counted.
 
+mod inspect;
 mod ledger;
 mod table;
 mod worker;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use self::inspect::{InspectError, inspect};
 pub use self::ledger::{DropReason, Ledger};
 pub use self::worker::Status;
 use self::worker::{Append, Command, Worker};
@@ -180,7 +182,8 @@ impl Spool {
         let keeper = Keeper::open(medium, config.cache_bytes, table::prepare)?;
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let status = Arc::new(watch::Sender::new(Status::default()));
-        let worker = Worker::new(keeper, queue, status.clone(), metrics.clone(), clock, config.max_size_bytes);
+        let worker =
+            Worker::new(keeper, queue, status.clone(), metrics.clone(), clock, config.max_size_bytes);
         std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || worker.run())

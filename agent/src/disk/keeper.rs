@@ -130,14 +130,17 @@ impl Keeper {
         let aside = match self.medium.set_aside() {
             Ok(aside) => aside,
             Err(cause) => {
-                return self.unavailable(format!("damaged ({words}) and cannot be set aside: {cause}"), false);
+                return self
+                    .unavailable(format!("damaged ({words}) and cannot be set aside: {cause}"), false);
             }
         };
         error!(name, words, aside, "database was damaged, starting a fresh one");
         match self.try_open(false) {
             Ok(()) => Error::Replaced { name, words, aside },
             Err(Verdict::Disk(why, permanent)) => self.unavailable(why, permanent),
-            Err(Verdict::Damaged(why)) => self.unavailable(format!("a fresh one is damaged too: {why}"), false),
+            Err(Verdict::Damaged(why)) => {
+                self.unavailable(format!("a fresh one is damaged too: {why}"), false)
+            }
             Err(Verdict::Locked) => Error::Locked { name },
         }
     }

@@ -39,6 +39,11 @@ struct NodeDoc;
         super::common::ready,
         super::common::metrics,
         super::common::openapi,
+        super::receiver::ingest,
+        super::receiver::nodes,
+        super::receiver::post_metrics,
+        super::receiver::get_metrics,
+        super::receiver::pod_pids,
     )
 )]
 struct ReceiverDoc;

@@ -33,7 +33,7 @@ fn script(scheduler: &str) -> String {
          ./sextant node --listen 127.0.0.1:{NODE_PORT} --data-dir /tmp/node \\\n\
            --receiver http://127.0.0.1:{RECEIVER_PORT} &\n\
          for i in $(seq 600); do\n\
-           wget -qO /dev/null http://127.0.0.1:{NODE_PORT}/readyz 2>/dev/null && break; sleep 0.1\n\
+           curl -so /dev/null --fail http://127.0.0.1:{NODE_PORT}/readyz && break; sleep 0.1\n\
          done\n\
          echo ready\n\
          wait -n\n\

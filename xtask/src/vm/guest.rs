@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use super::cpio::Cpio;
 use super::kernel::Kernel;
 use super::tools::{Tree, ext4};
-use super::{qemu, rootfs};
+use super::{qemu, rootfs, scratch};
 use crate::cache::Cache;
 use crate::process;
 
@@ -29,7 +29,7 @@ pub(crate) const NO_STATUS: u8 = 125;
 
 /// What the guest does.
 pub(crate) struct Job {
-    /// A shell script; its status is the job's.
+    /// A script for bash, begun in /share; its status is the job's.
     pub(crate) script: String,
     /// Variables for the script.
     pub(crate) environment: Vec<(String, String)>,
@@ -55,7 +55,7 @@ pub(crate) struct End {
 pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
     let tools = Tree::machine(cache)?;
     let root = rootfs::image(cache)?;
-    let scratch = scratch()?;
+    let scratch = scratch::directory()?;
     let dir = scratch.path();
     fs::write(dir.join("initramfs"), initramfs(&tools, kernel, job)?)?;
     File::create(dir.join("out.raw"))?.set_len(256 << 20)?;
@@ -110,14 +110,6 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
     Ok(End { status, took })
 }
 
-/// Disks of a run lie below `target`, which nobody backs up and `cargo clean` empties.
-fn scratch() -> Result<tempfile::TempDir> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vm");
-    fs::create_dir_all(&base)?;
-    let base = fs::canonicalize(base)?;
-    tempfile::Builder::new().prefix("run-").tempdir_in(base).context("cannot make a directory for the run")
-}
-
 fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
     let mut archive = Cpio::default();
     for directory in ["dev", "bin", "early", "job"] {
@@ -133,7 +125,7 @@ fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
     }
     archive.program("job/second.sh", include_bytes!("second.sh"))?;
     archive.program("job/environment", environment(job)?.as_bytes())?;
-    archive.program("job/command.sh", format!("#!/bin/sh\n{}\n", job.script).as_bytes())?;
+    archive.program("job/command.sh", format!("#!/bin/bash\n{}\n", job.script).as_bytes())?;
     archive.finish()
 }
 

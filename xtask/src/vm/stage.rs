@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::guest::Job;
-use super::schedulers;
+use super::{schedulers, scratch};
 use crate::cache::Cache;
 
 /// What is staged; removed when dropped.
@@ -18,9 +18,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Builds `sextant` and stages it with every scheduler.
     pub(crate) fn new(cache: &Cache) -> Result<Self> {
-        let base = workspace().join("target/vm");
-        fs::create_dir_all(&base)?;
-        let stage = Self { directory: tempfile::Builder::new().prefix("stage-").tempdir_in(base)? };
+        let stage = Self { directory: scratch::directory()? };
         let sextant = build(&["build", "--package", "sextant", "--bin", "sextant"], "sextant")?;
         stage.add(&sextant, "sextant")?;
         for scheduler in schedulers::all(cache)? {
@@ -53,6 +51,8 @@ impl Stage {
             ("SEXTANT_FIXTURES", "/share/fixtures"),
             ("SEXTANT_GOLDEN", "/share/golden"),
             ("RUST_BACKTRACE", "1"),
+            // Of panics only: a test's error says where by its words.
+            ("RUST_LIB_BACKTRACE", "0"),
         ] {
             job.environment.push((name.to_owned(), value.to_owned()));
         }

@@ -3,12 +3,11 @@
 //! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
 //! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use super::{Delivery, Node, Pods, Scheduler, Source, Status};
+use crate::api::table::{MAX_CELL, clean, line, table};
 
-/// Longest text in a column; a Kubernetes name may have 253 characters.
-const MAX_CELL: usize = 48;
 /// Longest free text (what a source lacks, an error).
 const MAX_SENTENCE: usize = 200;
 
@@ -64,8 +63,18 @@ fn scheduler(out: &mut String, scheduler: &Scheduler, color: bool) {
         vec![clean(&counter.name, MAX_CELL), rate, counter.total.to_string()]
     });
     table(out, &["counter", "rate", "total"], &[false, true, true], rows.collect());
+    // One line per reason: a kernel without sched_ext has the same one for every field.
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (field, why) in &scheduler.absent {
-        line(out, &format!("  {field} has no value: {}", clean(why, MAX_SENTENCE)));
+        by_reason.entry(why).or_default().push(field);
+    }
+    for (why, fields) in by_reason {
+        let fields = match fields.as_slice() {
+            [field] => format!("{field} has"),
+            [first, .., last] => format!("{first} to {last} ({} fields) have", fields.len()),
+            [] => continue,
+        };
+        line(out, &format!("  {fields} no value: {}", clean(why, MAX_SENTENCE)));
     }
     if let Some(exit) = &scheduler.last_exit {
         let msg = if exit.msg.is_empty() { String::new() } else { format!(": {}", exit.msg) };
@@ -168,39 +177,6 @@ fn delivery(out: &mut String, delivery: &Delivery, color: bool) {
 fn heading(out: &mut String, text: &str, color: bool) {
     let (on, off) = if color { (BOLD, PLAIN) } else { ("", "") };
     line(out, &format!("\n{on}{text}{off}"));
-}
-
-fn line(out: &mut String, text: &str) {
-    out.push_str(text.trim_end_matches(' '));
-    out.push('\n');
-}
-
-/// Pads every column to its widest cell; nothing for a table without rows.
-fn table(out: &mut String, columns: &[&str], right: &[bool], rows: Vec<Vec<String>>) {
-    if rows.is_empty() {
-        return;
-    }
-    let head = columns.iter().map(|&column| column.to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns.len()).map(width).collect();
-    for row in &rows {
-        let mut text = String::from("  ");
-        for ((cell, &width), &right) in row.iter().zip(&widths).zip(right) {
-            // Writing to a String does not fail.
-            let _ = if right { write!(text, "{cell:>width$}  ") } else { write!(text, "{cell:<width$}  ") };
-        }
-        line(out, &text);
-    }
-}
-
-/// Without control characters, at most `max` characters.
-fn clean(text: &str, max: usize) -> String {
-    let visible = |c: char| if c.is_control() { '?' } else { c };
-    if text.chars().count() <= max {
-        return text.chars().map(visible).collect();
-    }
-    text.chars().map(visible).take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Two units at most: `850 ms`, `12 s`, `3 min 20 s`, `5 h 2 min`, `9 d 4 h`.

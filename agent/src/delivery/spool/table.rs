@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
 use uuid::Uuid;
 
 use super::ledger::{DropReason, Ledger};
@@ -185,7 +187,9 @@ pub(super) fn read(
         let seq = seq.value();
         if page.records.is_empty() {
             page.first_seq = seq;
-        } else if seq != page.first_seq + page.records.len() as u64 || page.records.len() >= limits.max_records {
+        } else if seq != page.first_seq + page.records.len() as u64
+            || page.records.len() >= limits.max_records
+        {
             break;
         }
         let Some(record) = decode(seq, stored.value()) else {

@@ -80,7 +80,11 @@ impl Status {
             acknowledged: ledger.acknowledged,
             spooled: ledger.spooled,
             spooled_bytes: ledger.spooled_bytes,
-            dropped: ledger.dropped.iter().map(|(reason, &count)| (reason.name().to_owned(), count)).collect(),
+            dropped: ledger
+                .dropped
+                .iter()
+                .map(|(reason, &count)| (reason.name().to_owned(), count))
+                .collect(),
             oldest_at_ns: self.oldest_at_ns,
         }
     }
@@ -288,7 +292,8 @@ impl Worker {
                         .map_err(|cause| Error::Disk(cause.to_string()))?;
                 }
                 _ => {
-                    self.in_flight = page.first_seq.saturating_add(page.records.len() as u64).saturating_sub(1);
+                    self.in_flight =
+                        page.first_seq.saturating_add(page.records.len() as u64).saturating_sub(1);
                     return Ok(page);
                 }
             }
@@ -296,7 +301,10 @@ impl Worker {
         Err(Error::Disk("many records are damaged".to_owned()))
     }
 
-    fn with<R>(&mut self, work: impl FnOnce(&mut Database) -> Result<R, redb::Error>) -> Result<R, disk::Error> {
+    fn with<R>(
+        &mut self,
+        work: impl FnOnce(&mut Database) -> Result<R, redb::Error>,
+    ) -> Result<R, disk::Error> {
         let result = self.keeper.with(work);
         if let Err(cause) = &result {
             self.note(cause);
@@ -389,9 +397,7 @@ impl Worker {
             return;
         }
         let before = self.keeper.size_bytes();
-        let compacted = self.with(|database| {
-            database.compact().map_err(redb::Error::from)
-        });
+        let compacted = self.with(|database| database.compact().map_err(redb::Error::from));
         if compacted.is_ok() {
             info!(before_bytes = before, after_bytes = self.keeper.size_bytes(), "empty spool compacted");
         }

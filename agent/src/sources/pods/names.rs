@@ -56,12 +56,13 @@ pub(super) struct NameSources {
     /// Best first.
     remotes: Vec<Remote>,
     swept_ns: i64,
+    lookups: u64,
 }
 
 impl NameSources {
     pub(super) fn new(roots: HostRoots) -> Self {
         let (files, files_memory) = (Files::default(), Memory::default());
-        Self { roots, files, files_memory, remotes: Vec::new(), swept_ns: i64::MIN }
+        Self { roots, files, files_memory, remotes: Vec::new(), swept_ns: i64::MIN, lookups: 0 }
     }
 
     /// Adds the RPC sources that are switched on; whoever takes the ends runs [`poller::poll`] with each.
@@ -88,6 +89,7 @@ impl NameSources {
 
     /// Learns what it can about `leaves` and asks the RPC sources for what they lack.
     pub(super) fn look_up(&mut self, leaves: &[Leaf], at_ns: i64) {
+        self.lookups += 1;
         self.files.look_up(&self.roots, leaves, &mut self.files_memory, at_ns);
         for remote in &mut self.remotes {
             remote.take(at_ns);
@@ -134,6 +136,7 @@ impl NameSources {
             name: "pod_names/files",
             last_success_at_ns: Some(at_ns),
             condition: Condition::Up,
+            collections: self.lookups,
             ..SourceHealth::default()
         };
         let logs = self.roots.var.join("log/pods");

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::PodsSource;
-use super::names::poller::{self, Service};
+use super::names::poller::{self, Pace, Service};
 use crate::domain::pod::PodMap;
 use crate::domain::source::SourceHealth;
 
@@ -41,7 +41,7 @@ pub async fn run(
     let mut pollers = JoinSet::new();
     for ends in source.connect() {
         let (roots, cancel) = (source.roots.clone(), cancel.clone());
-        pollers.spawn(poller::poll(ends.service, roots, wall, ends.wanted, ends.told, cancel));
+        pollers.spawn(poller::poll(ends, Pace::default(), roots, wall, cancel));
     }
     let interval = Duration::from_millis(source.config.interval_ms).max(SHORTEST_INTERVAL);
     let mut ticks = tokio::time::interval(interval);

@@ -44,7 +44,8 @@ async fn power_loss(seed: u64, lying: bool) -> Result<(), String> {
         return Err("doubled".to_owned());
     }
     for (seq, record) in acked.iter().filter(|(seq, _)| *seq > deleted) {
-        let held = found.iter().filter(|(other, _)| other == seq).map(|(_, record)| record).collect::<Vec<_>>();
+        let held =
+            found.iter().filter(|(other, _)| other == seq).map(|(_, record)| record).collect::<Vec<_>>();
         if held != [record] {
             return Err(format!("record {seq} is there {} times", held.len()));
         }
@@ -179,13 +180,15 @@ async fn damage_under_a_running_spool_is_counted() {
 
 #[tokio::test]
 async fn a_file_that_is_no_spool_is_set_aside() {
-    for content in [b"rubbish".to_vec(), vec![0; 100], vec![0xff; 1 << 20], b"redb\x1a\x0a\xa9\x0d\x0a".to_vec()] {
+    for content in
+        [b"rubbish".to_vec(), vec![0; 100], vec![0xff; 1 << 20], b"redb\x1a\x0a\xa9\x0d\x0a".to_vec()]
+    {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
         for _ in 0..2 {
             std::fs::write(&path, &content).unwrap();
-            let spool =
-                Spool::open(directory.path(), &Config::default(), SpoolMetrics::default(), || NOW_NS).unwrap();
+            let spool = Spool::open(directory.path(), &Config::default(), SpoolMetrics::default(), || NOW_NS)
+                .unwrap();
             assert!(spool.status().borrow().damage.as_ref().unwrap().contains("spool.damaged"));
             assert_eq!(spool.append(b"on".to_vec()).await.unwrap(), 1);
             spool.close().await;

@@ -10,7 +10,10 @@ enum Op {
     /// Confirm this share of what a page holds.
     Acknowledge(usize),
     Refuse(usize),
-    Read { max_records: usize, max_bytes: usize },
+    Read {
+        max_records: usize,
+        max_bytes: usize,
+    },
     Restart,
 }
 
@@ -43,7 +46,9 @@ impl Model {
             self.records.push((self.next_seq, record.clone()));
             self.next_seq += 1;
         }
-        let size = |records: &[(Seq, Vec<u8>)]| records.iter().map(|(_, bytes)| bytes.len() as u64 + 32).sum::<u64>();
+        let size = |records: &[(Seq, Vec<u8>)]| {
+            records.iter().map(|(_, bytes)| bytes.len() as u64 + 32).sum::<u64>()
+        };
         while size(&self.records) > MIN_SIZE_BYTES {
             let Some(oldest) = self.records.iter().position(|(seq, _)| *seq > self.in_flight) else { break };
             self.records.remove(oldest);

@@ -1,7 +1,8 @@
 //! Keeps one RPC source's list fresh without ever making the walk wait.
 //!
 //! A list is asked for at once, when the walk meets a pod or container that the last list lacked, and every
-//! [`REFRESH`] (labels change); never more often than [`PAUSE`], and after a failure with doubling pauses.
+//! [`Pace::refresh`] (labels change); never more often than [`Pace::pause`], and after a failure with doubling
+//! pauses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +13,32 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::rpc::RpcError;
-use super::{cri, kubelet};
+use super::{Ends, cri, kubelet};
 use crate::domain::pod::NameTable;
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
-/// Shortest time between two lists: the kubelet allows 100 a second, a runtime is slower than that.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How often an RPC source is asked.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Pace {
+    /// Shortest time between two lists.
+    pub(super) pause: Duration,
+    /// Longest pause after failures.
+    pub(super) longest: Duration,
+    /// Time between lists that nothing asked for.
+    pub(super) refresh: Duration,
+}
 
-/// Longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Time between lists that nothing asked for.
-const REFRESH: Duration = Duration::from_secs(60);
+impl Default for Pace {
+    /// The kubelet allows 100 lists a second, a runtime under load far fewer; labels change rarely.
+    fn default() -> Self {
+        Self {
+            pause: Duration::from_secs(2),
+            longest: Duration::from_secs(60),
+            refresh: Duration::from_secs(60),
+        }
+    }
+}
 
 /// An RPC name source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +86,16 @@ pub(in super::super) struct Told {
     pub(super) health: SourceHealth,
 }
 
-/// Runs until cancelled; `wanted` changes whenever a new list is wanted.
+/// Runs until cancelled; `ends.wanted` changes whenever a new list is wanted.
 pub(in super::super) async fn poll(
-    service: Service,
+    ends: Ends,
+    pace: Pace,
     roots: HostRoots,
     wall: fn() -> i64,
-    mut wanted: watch::Receiver<u64>,
-    out: watch::Sender<Told>,
     cancel: CancellationToken,
 ) {
-    let mut pause = PAUSE;
+    let Ends { service, mut wanted, told: out } = ends;
+    let mut pause = pace.pause;
     loop {
         let started = Instant::now();
         wanted.mark_unchanged();
@@ -89,23 +103,23 @@ pub(in super::super) async fn poll(
             answer = service.list(&roots) => answer,
             () = cancel.cancelled() => return,
         };
-        pause = if answer.is_ok() { PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if answer.is_ok() { pace.pause } else { (pause * 2).min(pace.longest) };
         let duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         out.send_modify(|told| told.take(service, answer, duration_ns, wall()));
         tokio::select! {
-            () = rest(pause, &mut wanted) => {}
+            () = rest(pause, pace.refresh, &mut wanted) => {}
             () = cancel.cancelled() => return,
         }
     }
 }
 
 /// The pause, then until something is wanted or the refresh is due.
-async fn rest(pause: Duration, wanted: &mut watch::Receiver<u64>) {
+async fn rest(pause: Duration, refresh: Duration, wanted: &mut watch::Receiver<u64>) {
     let now = Instant::now();
     sleep_until(now + pause).await;
-    let asked = timeout(REFRESH.saturating_sub(pause), wanted.changed()).await;
+    let asked = timeout(refresh.saturating_sub(pause), wanted.changed()).await;
     if let Ok(Err(_walker_is_gone)) = asked {
-        sleep_until(now + REFRESH).await;
+        sleep_until(now + refresh).await;
     }
 }
 

@@ -18,8 +18,11 @@ const PREFERRED: [&str; 6] = ["pids", "memory", "cpu", "cpu,cpuacct", "systemd",
 /// Hierarchies that are looked at: the kernel has 15 controllers, each mounted once.
 const MAX_HIERARCHIES: usize = 32;
 
-/// Walks between two choices while there are no pods: a pod in an unusual hierarchy is seen that late.
-const CHOOSE_EVERY_WALKS: u32 = 10;
+/// Walks until the first new choice while there are no pods, doubling from there: a choice walks everything.
+const CHOOSE_AFTER_WALKS: u32 = 10;
+
+/// Most walks between two choices.
+const CHOOSE_EVERY_WALKS: u32 = 64 * CHOOSE_AFTER_WALKS;
 
 /// There is no cgroup tree to walk.
 #[derive(Debug, Error)]
@@ -67,18 +70,27 @@ impl Forest {
 
     /// Walks the chosen hierarchy, choosing first where that is due.
     pub(in super::super) fn walk(&mut self) -> Result<Walk, TreeError> {
-        let due = self.walks_without_pods.is_multiple_of(CHOOSE_EVERY_WALKS);
         let walk = match &mut self.current {
-            Some((_, tree)) if self.walks_without_pods == 0 || !due => tree.walk(),
+            Some((_, tree)) if !choice_is_due(self.walks_without_pods) => tree.walk(),
             _ => self.choose()?,
         };
+        if walk.groups == 0 {
+            // Its root is gone: unmounted, or another one by now.
+            self.current = None;
+        }
         self.walks_without_pods = if walk.has_pods() { 0 } else { self.walks_without_pods.wrapping_add(1) };
         Ok(walk)
     }
 
     fn choose(&mut self) -> Result<Walk, TreeError> {
+        let candidates = self.candidates()?;
+        if let (Some((path, tree)), [only]) = (&mut self.current, candidates.as_slice())
+            && path == only
+        {
+            return Ok(tree.walk());
+        }
         let mut best: Option<(u8, PathBuf, Tree, Walk)> = None;
-        for path in self.candidates()? {
+        for path in candidates {
             let open = Tree::open(&path, self.limits);
             let mut tree = open.map_err(|source| TreeError::Open { path: path.clone(), source })?;
             let walk = tree.walk();
@@ -113,4 +125,11 @@ impl Forest {
         });
         Ok(found)
     }
+}
+
+/// After 10, 20, 40 ... 640, 1280, 1920 ... walks.
+const fn choice_is_due(walks_without_pods: u32) -> bool {
+    let doubled = walks_without_pods.is_multiple_of(CHOOSE_AFTER_WALKS)
+        && (walks_without_pods / CHOOSE_AFTER_WALKS).is_power_of_two();
+    walks_without_pods != 0 && (doubled || walks_without_pods.is_multiple_of(CHOOSE_EVERY_WALKS))
 }

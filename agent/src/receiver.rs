@@ -1,0 +1,13 @@
+//! The receiver: takes what nodes send, stores it, knows the fleet.
+//!
+//! - [`ingest`]: batches and posted records, validated, stored, answered;
+//! - [`fleet`]: the latest of every node, in memory, rebuilt from the store at start.
+
+pub mod fleet;
+pub mod ingest;
+
+#[cfg(test)]
+mod tests;
+
+/// Wall time, ns since the epoch; the application stamps it.
+pub type WallClock = fn() -> i64;

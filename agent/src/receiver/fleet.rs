@@ -1,0 +1,235 @@
+//! What the receiver knows of each node: the latest of everything, answered from memory.
+//!
+//! Bounded by the store's limits on nodes; pod maps by their bytes; exits by number.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::api::batch::Accounts;
+use crate::api::bss;
+use crate::api::nodes::{Node, NodeScheduler, Nodes};
+use crate::api::pods::{PodPids, Pods};
+use crate::api::record::{Body, Record};
+use crate::api::scheduler::{Exit, Scheduler};
+use crate::api::time::rfc3339_seconds;
+use crate::store::{self, Store, Stream, StreamRow};
+
+/// Exits remembered of one node: a crash loop is seen, and no more is needed.
+pub const MAX_EXITS: usize = 32;
+
+/// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
+const MAX_PODS_BYTES: usize = 256 << 20;
+
+/// Before the name of a sender without a spool; no node's name holds a colon.
+pub(super) const POSTED: &str = "posted:";
+
+/// Kinds of records, as the store tags them, and how many of each it keeps for the view.
+pub(super) fn kind(body: &Body) -> (&'static str, usize) {
+    match body {
+        Body::BssPosted(_) => ("bss_posted", 1),
+        Body::Scheduler(_) => ("scheduler", 1),
+        Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
+        Body::Pods(_) => ("pods", 1),
+    }
+}
+
+/// What a batch says of its node beside the records; kept with the stream in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// The kernel's boot id.
+    pub(super) boot_id: String,
+    /// The node's accounts when it sent, the batch taken off what waits.
+    pub(super) accounts: Accounts,
+    /// The newest record, ns since the epoch.
+    pub(super) newest_at_ns: i64,
+}
+
+/// A BSS record that somebody posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// When, ns since the epoch.
+    pub at_ns: i64,
+    /// The node it was posted to, or `posted:` and the sender.
+    pub by: String,
+    /// The record.
+    pub record: bss::Record,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    spool_id: String,
+    last_seen_ns: i64,
+    note: Note,
+    stream: Stream,
+    scheduler: Option<Arc<Scheduler>>,
+    exits: VecDeque<Exit>,
+    pods: Option<Arc<Pods>>,
+    pods_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    nodes: BTreeMap<String, Known>,
+    posted: Option<Posted>,
+    pods_bytes: usize,
+}
+
+/// The fleet; shared by all handlers.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    view: RwLock<View>,
+}
+
+impl Fleet {
+    /// The fleet as the store remembers it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn restore(store: &Store) -> Result<Self, store::Error> {
+        let fleet = Self::default();
+        let mut newest = BTreeMap::<String, StreamRow>::new();
+        for row in store.streams().await? {
+            if newest.get(&row.node).is_none_or(|known| known.last_at_ns <= row.last_at_ns) {
+                newest.insert(row.node.clone(), row);
+            }
+        }
+        for (node, row) in newest {
+            let note = serde_json::from_str(&row.note).unwrap_or_default();
+            let latest = store.latest(&node).await?;
+            let records = latest.iter().filter_map(|latest| match serde_json::from_slice(&latest.bytes) {
+                Ok(record) => Some((record, latest.bytes.len())),
+                Err(cause) => {
+                    warn!(node, kind = latest.kind, "stored record is unreadable: {cause}");
+                    None
+                }
+            });
+            fleet.update(&node, &row.spool_id, row.last_at_ns, note, row.stream, records.collect());
+        }
+        Ok(fleet)
+    }
+
+    /// Takes in a stored batch: each record with its bytes' number.
+    pub(super) fn update(
+        &self,
+        node: &str,
+        spool_id: &str,
+        now_ns: i64,
+        note: Note,
+        stream: Stream,
+        records: Vec<(Record, usize)>,
+    ) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = view.nodes.remove(node).unwrap_or_default();
+        // A batch that was long on its way must not bring old accounts back.
+        if known.spool_id != spool_id || known.note.accounts.produced <= note.accounts.produced {
+            known.note = note;
+        }
+        known.spool_id = spool_id.to_owned();
+        known.last_seen_ns = now_ns;
+        known.stream = stream;
+        for (record, size) in records {
+            match record.body {
+                Body::BssPosted(posted) => {
+                    if view.posted.as_ref().is_none_or(|last| last.at_ns <= record.at_ns) {
+                        view.posted =
+                            Some(Posted { at_ns: record.at_ns, by: node.to_owned(), record: posted });
+                    }
+                }
+                Body::Scheduler(scheduler) => known.scheduler = Some(Arc::new(*scheduler)),
+                Body::SchedulerExit(exit) => {
+                    known.exits.push_back(exit);
+                    if known.exits.len() > MAX_EXITS {
+                        known.exits.pop_front();
+                    }
+                }
+                Body::Pods(pods) => {
+                    view.pods_bytes -= known.pods_bytes;
+                    let fits = view.pods_bytes + size <= MAX_PODS_BYTES;
+                    if !fits {
+                        warn!(
+                            node,
+                            size_bytes = size,
+                            "pod maps of the fleet are at their limit, one is left out"
+                        );
+                    }
+                    known.pods_bytes = if fits { size } else { 0 };
+                    known.pods = fits.then(|| Arc::new(pods));
+                    view.pods_bytes += known.pods_bytes;
+                }
+            }
+        }
+        view.nodes.insert(node.to_owned(), known);
+    }
+
+    /// Every node that has a spool.
+    #[must_use]
+    pub fn nodes(&self, now_ns: i64) -> Nodes {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let nodes = view.nodes.iter().filter(|(name, _)| !name.contains(':'));
+        Nodes { at_ns: now_ns, nodes: nodes.map(|(name, known)| known.wire(name, now_ns)).collect() }
+    }
+
+    /// The latest record that was posted, to a node or here.
+    #[must_use]
+    pub fn latest_posted(&self) -> Option<Posted> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).posted.clone()
+    }
+
+    /// The processes of every pod of every node, node by node.
+    #[must_use]
+    pub fn pod_pids(&self) -> Vec<(String, Vec<PodPids>)> {
+        self.pods().into_iter().map(|(node, pods)| (node, pods.pids())).collect()
+    }
+
+    /// The pods of every node that sent them.
+    #[must_use]
+    pub fn pods(&self) -> Vec<(String, Arc<Pods>)> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let pods = view.nodes.iter().filter_map(|(name, known)| Some((name.clone(), known.pods.clone()?)));
+        pods.collect()
+    }
+
+    /// Everybody who posted here, as [`Posted::by`] names them.
+    pub(super) fn senders(&self) -> Vec<String> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.nodes.keys().filter_map(|name| name.strip_prefix(POSTED)).map(str::to_owned).collect()
+    }
+
+    /// The scheduler of one node, and its last exits, oldest first.
+    #[must_use]
+    pub fn scheduler(&self, node: &str) -> Option<(Option<Arc<Scheduler>>, Vec<Exit>)> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let known = view.nodes.get(node)?;
+        Some((known.scheduler.clone(), known.exits.iter().cloned().collect()))
+    }
+}
+
+impl Known {
+    fn wire(&self, name: &str, now_ns: i64) -> Node {
+        let accounts = &self.note.accounts;
+        let dropped = accounts.dropped.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let found = self.stream.stored.saturating_add(accounts.spooled).saturating_add(dropped);
+        let lag_ns = now_ns.saturating_sub(self.note.newest_at_ns).max(0);
+        Node {
+            node: name.to_owned(),
+            boot_id: self.note.boot_id.clone(),
+            spool_id: self.spool_id.clone(),
+            last_seen: rfc3339_seconds(self.last_seen_ns),
+            #[expect(clippy::cast_precision_loss, reason = "an age in seconds needs no 53 bits")]
+            lag_seconds: lag_ns as f64 / 1e9,
+            produced: accounts.produced,
+            stored: self.stream.stored,
+            spooled: accounts.spooled,
+            dropped: accounts.dropped.clone(),
+            adds_up: accounts.produced == found,
+            duplicates: self.stream.duplicates,
+            missing: self.stream.missing(),
+            scheduler: self.scheduler.as_deref().map(NodeScheduler::from),
+            last_exit: self.exits.back().cloned(),
+            pods: self.pods.as_ref().map(|pods| pods.pods.len()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Pods made by hand: real cgroups in a real hierarchy and sleeping processes in them, without any runtime.
+//!
+//! Needs root. Everything is below one group of its own, and ends when dropped: processes first, groups after.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "starts processes, and waits in real time for the kernel to let groups go"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Groups and processes, all below `<hierarchy>/sextant-<pid>-<name>`.
+pub struct HandMade {
+    hierarchy: PathBuf,
+    name: String,
+    children: Vec<Child>,
+}
+
+impl HandMade {
+    /// A group of its own in `hierarchy`.
+    ///
+    /// # Errors
+    /// When groups cannot be made there: not root, or not mounted.
+    pub fn new(hierarchy: &Path, name: &str) -> Result<Self> {
+        let name = format!("sextant-{}-{name}", std::process::id());
+        let path = hierarchy.join(&name);
+        fs::create_dir(&path).with_context(|| format!("cannot make the group {}", path.display()))?;
+        Ok(Self { hierarchy: hierarchy.to_owned(), name, children: Vec::new() })
+    }
+
+    /// Every hierarchy of this machine: the v2 root, or v1's and what is mounted beside them.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn hierarchies() -> Result<Vec<PathBuf>> {
+        let is_hierarchy = |path: &Path| path.join("cgroup.procs").exists();
+        if is_hierarchy(Path::new(ROOT)) {
+            return Ok(vec![ROOT.into()]);
+        }
+        let known = ["pids", "memory", "unified"].map(|name| Path::new(ROOT).join(name));
+        let found: Vec<_> = known.into_iter().filter(|path| is_hierarchy(path)).collect();
+        if found.is_empty() {
+            bail!("no cgroup hierarchy below {ROOT}");
+        }
+        Ok(found)
+    }
+
+    /// Path below the hierarchy, as the pod map tells it.
+    pub fn cgroup(&self, group: &str) -> String {
+        format!("/{}/{group}", self.name)
+    }
+
+    /// The group's directory.
+    pub fn path(&self, group: &str) -> PathBuf {
+        self.hierarchy.join(&self.name).join(group)
+    }
+
+    /// Makes a group and those above it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn group(&self, group: &str) -> Result<PathBuf> {
+        let path = self.path(group);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the group {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Starts `count` sleeping processes in `group`; their pids.
+    ///
+    /// # Errors
+    /// When a process or group cannot be made.
+    pub fn sleepers(&mut self, group: &str, count: usize) -> Result<Vec<u32>> {
+        let procs = self.group(group)?.join("cgroup.procs");
+        let mut pids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let child = Command::new("sleep").arg("86400").stdin(Stdio::null()).spawn()?;
+            let pid = child.id();
+            self.children.push(child);
+            fs::write(&procs, pid.to_string())?;
+            pids.push(pid);
+        }
+        Ok(pids)
+    }
+
+    /// Ends one process.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn kill(&mut self, pid: u32) -> Result<()> {
+        let at = self.children.iter().position(|child| child.id() == pid).context("not one of these")?;
+        let mut child = self.children.swap_remove(at);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for HandMade {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _already_gone = child.kill();
+        }
+        for child in &mut self.children {
+            let _already_gone = child.wait();
+        }
+        // A group is busy until the kernel has buried its last process.
+        for _ in 0..50 {
+            if remove(&self.path("")) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn remove(group: &Path) -> bool {
+    let below = fs::read_dir(group).into_iter().flatten().flatten();
+    let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut all = true;
+    for dir in dirs {
+        all &= remove(&dir.path());
+    }
+    all && fs::remove_dir(group).is_ok()
+}
