@@ -24,6 +24,8 @@ pub(crate) struct Args {
 enum What {
     /// One sample of a scheduler's variables: lookups by system call, bpftool
     Bss,
+    /// The whole node process at rest and under 50 clients
+    Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
     /// A walk over all processes in the kernel: /proc
@@ -34,6 +36,7 @@ impl What {
     const fn name(self) -> &'static str {
         match self {
             Self::Bss => "bss",
+            Self::Node => "node",
             Self::Pods => "pods",
             Self::Tasks => "tasks",
         }
@@ -44,7 +47,7 @@ impl What {
         match self {
             Self::Bss => &["bpftool"],
             Self::Pods => &["prometheus-process-exporter"],
-            Self::Tasks => &[],
+            Self::Node | Self::Tasks => &[],
         }
     }
 }
