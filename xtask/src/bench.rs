@@ -63,6 +63,9 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }
     }
+    if matches!(args.what, What::Node) {
+        crate::build_sextant(true)?;
+    }
     let before = std::env::var_os("PATH").unwrap_or_default();
     path.extend(std::env::split_paths(&before));
     path.extend(["/usr/sbin".into(), "/sbin".into()]);
