@@ -2,7 +2,11 @@
 //! 200 pod groups: size of the binary, memory and CPU at rest with 1 s intervals, and how fast `/api/v1/pods/pids`
 //! is answered from memory under 50 clients. Needs root, for the groups.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark starts the node and prints")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark starts the node and prints"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn a_schedulers_counters_and_its_end_reach_the_receiver() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let receiver = Role::start("receiver", &dir.path().join("receiver"), &[])?;
-    let node = Role::start("node", &dir.path().join("node"), &["--receiver", &receiver.url, "--interval", "200ms"])?;
+    let node =
+        Role::start("node", &dir.path().join("node"), &["--receiver", &receiver.url, "--interval", "200ms"])?;
 
     let absent = ask(&node, "/api/v1/schedulers")?;
     ensure!(absent["state"] == "disabled" && absent["ops"].is_null(), "before: {absent}");
@@ -48,7 +49,10 @@ fn a_schedulers_counters_and_its_end_reach_the_receiver() -> Result<()> {
     let compatible = ask(&node, "/api/v1/metrics")?;
     ensure!(compatible["success"] == true, "{compatible}");
     let data = compatible["data"].as_object().context("data")?;
-    ensure!(data.values().all(Value::is_u64) && data["nr_user_dispatches"].as_u64() > Some(0), "{compatible}");
+    ensure!(
+        data.values().all(Value::is_u64) && data["nr_user_dispatches"].as_u64() > Some(0),
+        "{compatible}"
+    );
 
     let text = String::from_utf8(curl(&format!("{}/status", node.url))?)?;
     ensure!(text.contains("rustland_1.1.4") && text.contains("nr_user_dispatches"), "{text}");
@@ -88,7 +92,8 @@ fn at_receiver(receiver: &Role) -> Result<Value> {
 
 fn ask(role: &Role, path: &str) -> Result<Value> {
     let body = curl(&format!("{}{path}", role.url))?;
-    serde_json::from_slice(&body).with_context(|| format!("{path} gave no JSON: {}", String::from_utf8_lossy(&body)))
+    serde_json::from_slice(&body)
+        .with_context(|| format!("{path} gave no JSON: {}", String::from_utf8_lossy(&body)))
 }
 
 fn curl(url: &str) -> Result<Vec<u8>> {
