@@ -36,7 +36,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(3);
 
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
-    http::openapi::openapi_json(Role::Node)
+    http::openapi::to_json(&http::node::document())
 }
 
 /// What would run, in words, for `--check`.
@@ -102,7 +102,6 @@ pub async fn run(config: Config) -> Result<()> {
 
     ours.register_collector(Box::new(NodeCollector {
         scheduler: scheduler.clone(),
-        pods: pods.clone(),
         sources: sources.clone(),
     }));
     ours.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
