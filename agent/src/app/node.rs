@@ -27,7 +27,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(3);
 
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
-    http::openapi::openapi_json(Role::Node)
+    http::openapi::to_json(&http::node::document())
 }
 
 /// What would run, in words, for `--check`.
@@ -67,13 +67,10 @@ pub async fn run(config: Config) -> Result<()> {
     let writer = Writer { spool, boot_id: facts.boot_id.clone(), clock: super::wall_ns };
     start_records(&mut supervisor, &config, inputs, writer);
 
-    ours.register_collector(Box::new(NodeCollector {
-        scheduler: sources.scheduler.clone(),
-        pods: sources.pods.clone(),
-        sources: sources.health.clone(),
-    }));
-    ours.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
+    let (scheduler, health) = (sources.scheduler.clone(), sources.health.clone());
+    ours.register_collector(Box::new(NodeCollector { scheduler, sources: health }));
     let metrics = http::metrics::Metrics::register(ours);
+    registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     if config.http.reference_metric_names {
         let (scheduler, machine_id) = (sources.scheduler.clone(), facts.machine_id.clone());
         registry.register_collector(Box::new(ReferenceCollector { scheduler, machine_id }));

@@ -27,7 +27,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(5);
 
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
-    http::openapi::openapi_json(Role::Receiver)
+    http::openapi::to_json(&http::receiver::document())
 }
 
 /// What would run, in words, for `--check`.
