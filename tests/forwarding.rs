@@ -239,7 +239,8 @@ fn a_receiver_that_was_away_gets_what_is_left_and_the_count_of_the_rest() {
         let records: Vec<_> = (sent..sent + 1_000).map(|number| json!({ "nr_queued": number })).collect();
         sent += 1_000;
         runtime().block_on(async {
-            let answer = reqwest::Client::new().post(&post).json(&json!({ "metrics": records })).send().await?;
+            let answer =
+                reqwest::Client::new().post(&post).json(&json!({ "metrics": records })).send().await?;
             ensure!(answer.status() == 200, "{}", answer.text().await?);
             anyhow::Ok(())
         })?;

@@ -62,7 +62,16 @@ async fn a_batch_goes_out_and_an_acknowledgement_comes_back() {
 
 #[tokio::test]
 async fn only_an_acknowledgement_is_one() {
-    let cases = [(200, ""), (200, "{}"), (200, "<html>"), (204, ""), (202, "{}"), (404, ""), (500, "oops"), (502, "")];
+    let cases = [
+        (200, ""),
+        (200, "{}"),
+        (200, "<html>"),
+        (204, ""),
+        (202, "{}"),
+        (404, ""),
+        (500, "oops"),
+        (502, ""),
+    ];
     for (status, body) in cases {
         let judged = judge(status, &[], body).await;
         assert!(matches!(judged, Err(SendError::Unavailable { .. })), "{status} {body}: {judged:?}");
@@ -75,7 +84,9 @@ async fn refusals_say_what_they_refuse() {
         let refusal = Refusal { success: false, error: "no".to_owned(), refused, version: 9 };
         let judged = judge(400, &[], &serde_json::to_string(&refusal).unwrap()).await;
         match judged {
-            Err(SendError::Refused { refused: Some(said), words }) => assert_eq!((said, &*words), (refused, "no")),
+            Err(SendError::Refused { refused: Some(said), words }) => {
+                assert_eq!((said, &*words), (refused, "no"));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -87,7 +98,8 @@ async fn refusals_say_what_they_refuse() {
 
 #[tokio::test]
 async fn busy_is_left_alone_as_long_as_it_asks() {
-    let cases = [("7", Some(7)), (" 12 ", Some(12)), ("-1", None), ("soon", None), ("99999999999999999999", None)];
+    let cases =
+        [("7", Some(7)), (" 12 ", Some(12)), ("-1", None), ("soon", None), ("99999999999999999999", None)];
     for (value, seconds) in cases {
         for status in [429, 503] {
             match judge(status, &[("retry-after", value)], "later").await {
