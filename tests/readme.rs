@@ -36,7 +36,9 @@ fn every_command_of_the_readme_runs() {
             .replace("http://localhost:8090", &node.url)
             .replace("http://localhost:8080", &receiver.url)
             .replace("curl -s", "curl -s --fail-with-body");
-        let line = line.strip_prefix("sextant ").map_or(line.clone(), |rest| format!("{} {rest}", sextant().display()));
+        let line = line
+            .strip_prefix("sextant ")
+            .map_or(line.clone(), |rest| format!("{} {rest}", sextant().display()));
         if line.starts_with("cargo ") {
             continue; // The two commands themselves: one runs this test, the other has its own.
         }
@@ -64,7 +66,9 @@ fn the_endpoint_table_is_the_openapi_documents() {
         let document: serde_json::Value =
             serde_json::from_str(&run(sextant().to_str().unwrap(), &["openapi", role]).unwrap()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
-            for method in item.as_object().unwrap().keys().filter(|key| ["get", "post"].contains(&key.as_str())) {
+            for method in
+                item.as_object().unwrap().keys().filter(|key| ["get", "post"].contains(&key.as_str()))
+            {
                 served.insert(format!("{role} {} {path}", method.to_uppercase()));
             }
         }
@@ -115,8 +119,9 @@ fn table_rows(head: &str) -> Vec<Vec<String>> {
     let text = readme();
     let rows = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|'));
-    let rows: Vec<Vec<String>> =
-        rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect();
+    let rows: Vec<Vec<String>> = rows
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect();
     assert!(!rows.is_empty(), "no table `{head}` in the README");
     rows
 }
@@ -124,6 +129,11 @@ fn table_rows(head: &str) -> Vec<Vec<String>> {
 fn run(program: &str, args: &[&str]) -> Result<String> {
     let output = Command::new(program).args(args).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "`{program} {}` failed ({}):\n{out}{err}", args.join(" "), output.status);
+    ensure!(
+        output.status.success(),
+        "`{program} {}` failed ({}):\n{out}{err}",
+        args.join(" "),
+        output.status
+    );
     Ok(out.into_owned())
 }

@@ -14,3 +14,6 @@ mod containerd;
 
 #[path = "vm/pods.rs"]
 mod pods;
+
+#[path = "vm/roles.rs"]
+mod roles;

@@ -55,8 +55,7 @@ pub async fn run(config: Config) -> Result<()> {
     let store = Store::open(dir, &config.store, store::Metrics::register(ours))
         .with_context(|| format!("cannot open the store in {}", dir.display()))?;
     let fleet = Arc::new(Fleet::restore(&store).await?);
-    let ingest =
-        Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
+    let ingest = Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
 
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
     ours.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
