@@ -58,8 +58,8 @@ pub async fn run(config: Config) -> Result<()> {
     let ingest = Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
 
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
-    ours.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     let metrics = http::metrics::Metrics::register(ours);
+    registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
