@@ -25,7 +25,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -163,17 +162,13 @@ pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
     bodies: Semaphore,
-    openapi: Bytes,
-    routes: Vec<crate::api::health::Route>,
 }
 
 impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
-        let document = openapi::document(parts.identity.role);
-        let openapi = openapi::to_json(&document).into();
         let bodies = Semaphore::new(parts.config.max_bodies);
-        Self(Arc::new(CommonInner { parts, throttle, bodies, openapi, routes: openapi::routes(&document) }))
+        Self(Arc::new(CommonInner { parts, throttle, bodies }))
     }
 }
 
@@ -206,4 +201,4 @@ impl std::ops::Deref for Common {
 }
 
 #[cfg(test)]
-mod tests;
+mod testing;

@@ -15,7 +15,7 @@ use crate::host::HostRoots;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::receiver::exposition::FleetCollector;
 use crate::http::receiver::{ReceiverState, router};
-use crate::http::{self, Common, Identity, Parts, Role, serve};
+use crate::http::{self, Common, Parts, Role, serve};
 use crate::receiver::fleet::Fleet;
 use crate::receiver::ingest::{self, Ingest};
 use crate::store::{self, Store};
@@ -27,7 +27,7 @@ const HTTP_GRACE: Duration = Duration::from_secs(5);
 
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
-    http::openapi::openapi_json(Role::Receiver)
+    http::openapi::to_json(&http::receiver::document())
 }
 
 /// What would run, in words, for `--check`.
@@ -63,13 +63,7 @@ pub async fn run(config: Config) -> Result<()> {
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
-        identity: Identity {
-            role: Role::Receiver,
-            name: facts.node,
-            kernel: facts.kernel,
-            machine_id: facts.machine_id,
-            started_at_ns,
-        },
+        identity: facts.identity(Role::Receiver, started_at_ns),
         clock: super::wall_ns,
         registry,
         metrics,

@@ -22,6 +22,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
 
 use super::answers::retrieved;
 use super::door::{AcceptError, Recorder};
@@ -91,6 +92,34 @@ impl NodeState {
     }
 }
 
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "sextant node",
+        description = "what one Linux node says of its sched_ext scheduler and its pods"
+    ),
+    paths(
+        common::index,
+        common::health,
+        common::live,
+        common::ready,
+        common::metrics,
+        common::openapi_json,
+        status,
+        post_metrics,
+        get_metrics,
+        schedulers,
+        pods,
+        pod_pids,
+    )
+)]
+struct NodeDoc;
+
+/// The node's API, for `/openapi.json` and the golden file.
+pub fn document() -> utoipa::openapi::OpenApi {
+    NodeDoc::openapi()
+}
+
 /// Every route of a node.
 pub fn router(state: &NodeState) -> Router {
     let common = &state.0.common;
@@ -101,7 +130,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .with_state(state.clone())
-        .merge(common::routes(common));
+        .merge(common::routes(common, &document()));
     layers::apply(routes, common)
 }
 
@@ -222,3 +251,6 @@ fn encode(value: &impl serde::Serialize) -> Vec<u8> {
     // Derived Serialize over strings, numbers and maps with string keys: there is nothing that could fail.
     serde_json::to_vec(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

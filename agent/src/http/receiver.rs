@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use utoipa::OpenApi;
 
 use super::answers::retrieved;
 use super::serve::Connection;
@@ -47,6 +48,30 @@ impl ReceiverState {
     }
 }
 
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "sextant receiver", description = "what a fleet's nodes delivered"),
+    paths(
+        common::index,
+        common::health,
+        common::live,
+        common::ready,
+        common::metrics,
+        common::openapi_json,
+        ingest,
+        nodes,
+        post_metrics,
+        get_metrics,
+        pod_pids,
+    )
+)]
+struct ReceiverDoc;
+
+/// The receiver's API, for `/openapi.json` and the golden file.
+pub fn document() -> utoipa::openapi::OpenApi {
+    ReceiverDoc::openapi()
+}
+
 /// Every route of a receiver.
 pub fn router(state: &ReceiverState) -> Router {
     let common = &state.common;
@@ -56,7 +81,7 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
         .route("/api/v1/pods/pids", get(pod_pids))
         .with_state(state.clone())
-        .merge(common::routes(common));
+        .merge(common::routes(common, &document()));
     layers::apply(routes, common)
 }
 

@@ -19,14 +19,14 @@ async fn receiver(disk: &TempDir) -> (Ingest, Store) {
     (Ingest::new(store.clone(), fleet, Metrics::default(), || NOW_NS), store)
 }
 
-fn record(at_s: i64, body: Value) -> Value {
+fn record(at_s: i64, body: &Value) -> Value {
     let mut record = json!({ "at_ns": NOW_NS + at_s * 1_000_000_000, "boot_id": "boot" });
     record.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     record
 }
 
 fn posted(at_s: i64, nr_queued: u64) -> Value {
-    record(at_s, json!({ "kind": "bss_posted", "body": { "nr_queued": nr_queued } }))
+    record(at_s, &json!({ "kind": "bss_posted", "body": { "nr_queued": nr_queued } }))
 }
 
 fn exit(at_s: i64) -> Value {
@@ -34,7 +34,7 @@ fn exit(at_s: i64) -> Value {
         "ops": "rustland", "enable_seq": 1, "kind": "error_stall", "kind_code": 1026, "exit_code": 0,
         "reason": "runnable task stall", "msg": format!("{at_s}"), "detail": "", "noticed_at_ns": 0,
     });
-    record(at_s, json!({ "kind": "scheduler_exit", "body": body }))
+    record(at_s, &json!({ "kind": "scheduler_exit", "body": body }))
 }
 
 fn pods(at_s: i64, names: &[&str]) -> Value {
@@ -51,7 +51,10 @@ fn pods(at_s: i64, names: &[&str]) -> Value {
     };
     let pods: Vec<_> = names.iter().map(pod).collect();
     let host = json!({ "tasks": 0, "threads": 0, "containers": [] });
-    record(at_s, json!({ "kind": "pods", "body": { "at_ns": 0, "pods": pods, "host": host, "skipped": {} } }))
+    record(
+        at_s,
+        &json!({ "kind": "pods", "body": { "at_ns": 0, "pods": pods, "host": host, "skipped": {} } }),
+    )
 }
 
 fn batch(first_seq: u64, records: &[Value]) -> Value {

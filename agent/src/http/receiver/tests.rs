@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::exposition::FleetCollector;
 use super::*;
 use crate::api::pods::Pods;
-use crate::http::tests::harness::{NOW_NS, get, identity, post, samples};
+use crate::http::testing::{NOW_NS, get, identity, post, samples};
 use crate::http::{Config, Parts, Role, metrics};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
@@ -66,6 +66,12 @@ fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {
 
 fn pods() -> Value {
     json!({"kind": "pods", "body": Pods::from(&samples::pods())})
+}
+
+#[test]
+fn the_openapi_document_is_golden() {
+    let golden = expect_test::expect_file!["../../../../tests/golden/openapi-receiver.json"];
+    golden.assert_eq(&crate::http::openapi::to_json(&document()));
 }
 
 #[tokio::test]

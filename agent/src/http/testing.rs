@@ -1,49 +1,16 @@
-//! A node or a receiver without its sources: snapshots are set by the test, posts are taken by a fake recorder.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! What the tests of both roles share: a client of a router without a socket, and a node's snapshots.
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::api::bss::Record;
-use crate::api::status::Delivery;
-use crate::domain::pod::PodMap;
-use crate::domain::scheduler::SchedulerReading;
-use crate::domain::source::SourceHealth;
-use crate::http::door::{self, AcceptError};
-use crate::http::exposition::node::NodeCollector;
-use crate::http::node::{Handles, NodeState};
-use crate::http::{Common, Config, Identity, Parts, Role, metrics};
+use super::{Identity, Role};
 
 /// 2025-06-19T10:30:00Z, the reference document's own.
-pub(in crate::http) const NOW_NS: i64 = 1_750_329_000_000_000_000;
+pub(super) const NOW_NS: i64 = 1_750_329_000_000_000_000;
 
-pub(in crate::http) struct Node {
-    pub(in crate::http) router: Router,
-    pub(in crate::http) state: NodeState,
-    pub(in crate::http) common: Common,
-    pub(in crate::http) scheduler: watch::Sender<Arc<SchedulerReading>>,
-    pub(in crate::http) pods: watch::Sender<Arc<PodMap>>,
-    pub(in crate::http) sources: watch::Sender<Vec<SourceHealth>>,
-    pub(in crate::http) draining: CancellationToken,
-    /// Records that the fake recorder took.
-    pub(in crate::http) recorded: Arc<AtomicU64>,
-}
-
-/// What the fake recorder answers.
-#[derive(Clone)]
-pub(in crate::http) enum Recorder {
-    None,
-    Takes,
-    Answers(AcceptError),
-}
-
-pub(in crate::http) fn identity(role: Role) -> Identity {
+pub(super) fn identity(role: Role) -> Identity {
     Identity {
         role,
         name: "worker-7".to_owned(),
@@ -53,106 +20,46 @@ pub(in crate::http) fn identity(role: Role) -> Identity {
     }
 }
 
-pub(in crate::http) fn node() -> Node {
-    node_with(Config::default(), Recorder::None)
-}
-
-/// Needs a runtime: the fake recorder is a task.
-pub(in crate::http) fn node_with(config: Config, answer: Recorder) -> Node {
-    let (scheduler, readings) = watch::channel(Arc::default());
-    let (pods, maps) = watch::channel(Arc::default());
-    let (sources, healths) = watch::channel(Vec::new());
-    let (mut registry, _panics) = crate::telemetry::registry("node");
-    let ours = registry.sub_registry_with_prefix("sextant");
-    let metrics = metrics::Metrics::register(ours);
-    ours.register_collector(Box::new(NodeCollector {
-        scheduler: readings.clone(),
-        pods: maps.clone(),
-        sources: healths.clone(),
-    }));
-    let draining = CancellationToken::new();
-    let common = Common::from(Parts {
-        config,
-        identity: identity(Role::Node),
-        clock: || NOW_NS,
-        registry,
-        metrics,
-        sources: healths,
-        draining: draining.clone(),
-    });
-    let recorded = Arc::new(AtomicU64::new(0));
-    let handles = Handles {
-        scheduler: readings,
-        pods: maps,
-        delivery: Arc::new(|_| Delivery::default()),
-        recorder: fake_recorder(answer, Arc::clone(&recorded)),
-    };
-    let state = NodeState::new(common.clone(), handles);
-    let router = crate::http::node::router(&state);
-    Node { router, state, common, scheduler, pods, sources, draining, recorded }
-}
-
-fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
-    if matches!(answer, Recorder::None) {
-        return None;
-    }
-    let (recorder, mut posts) = door::channel();
-    tokio::spawn(async move {
-        while let Some(post) = posts.recv().await {
-            let result = match &answer {
-                Recorder::Answers(error) => Err(error.clone()),
-                _ => Ok(()),
-            };
-            if result.is_ok() {
-                let count = post.records.iter().filter(|record| **record != Record::default()).count();
-                recorded.fetch_add(u64::try_from(count).expect("small"), Ordering::Relaxed);
-            }
-            let _ = post.reply.send(result);
-        }
-    });
-    Some(recorder)
-}
-
 /// An answer, read whole.
 #[derive(Debug)]
-pub(in crate::http) struct Answer {
-    pub(in crate::http) status: StatusCode,
-    pub(in crate::http) headers: HeaderMap,
-    pub(in crate::http) body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(in crate::http) fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
-    pub(in crate::http) fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub(in crate::http) fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 }
 
-pub(in crate::http) async fn send(router: &Router, request: Request<Body>) -> Answer {
+pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
     let response = router.clone().oneshot(request).await.expect("infallible");
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("a complete body").to_vec();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-pub(in crate::http) async fn get(router: &Router, path: &str) -> Answer {
+pub(super) async fn get(router: &Router, path: &str) -> Answer {
     send(router, Request::get(path).body(Body::empty()).expect("a request")).await
 }
 
-pub(in crate::http) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
+pub(super) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
     let request = Request::post(path).header("content-type", "application/json").body(body.into());
     send(router, request.expect("a request")).await
 }
 
 /// A node's full set of snapshots, hostile names among them.
-pub(in crate::http) mod samples {
+pub(super) mod samples {
     use super::NOW_NS;
     use crate::domain::bss::{BssField, BssRecord};
     use crate::domain::exit::{ExitKind, SchedulerExit};

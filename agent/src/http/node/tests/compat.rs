@@ -7,11 +7,12 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
 
-use super::harness::{NOW_NS, Recorder, get, node, node_with, post, samples, send};
+use super::harness::{Recorder, node, node_with};
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::{SchedulerReading, State};
 use crate::http::Config;
 use crate::http::door::AcceptError;
+use crate::http::testing::{NOW_NS, get, post, samples, send};
 
 /// The document's request.
 const EXAMPLE: &str = r#"{

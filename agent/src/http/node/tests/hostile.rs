@@ -12,7 +12,8 @@ use axum::http::{Request, StatusCode};
 use axum::routing::get as on_get;
 use hyper::body::Frame;
 
-use super::harness::{Recorder, get, node, node_with, post, samples, send};
+use super::harness::{Recorder, node, node_with};
+use crate::http::testing::{get, post, samples, send};
 use crate::http::{Config, layers};
 use crate::telemetry;
 
