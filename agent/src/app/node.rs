@@ -91,7 +91,6 @@ pub async fn run(config: Config) -> Result<()> {
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());
-    super::notify(sd_notify::NotifyState::Ready);
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 

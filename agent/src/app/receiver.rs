@@ -79,7 +79,6 @@ pub async fn run(config: Config) -> Result<()> {
         store.close().await;
         Ok::<_, Infallible>(())
     });
-    super::notify(sd_notify::NotifyState::Ready);
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 
