@@ -2,7 +2,7 @@
 //! receiver is away.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
-#![expect(clippy::disallowed_methods, reason = "kills processes at moments of real time")]
+#![expect(clippy::disallowed_methods, reason = "kills processes in real time")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
