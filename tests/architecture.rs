@@ -78,7 +78,7 @@ impl Arrows {
         let allowed = &self.allowed[&from];
         uses.iter()
             .filter_map(|path| Some((path.join("::"), self.room(path)?)))
-            .filter(|(_, to)| *to != from)
+            .filter(|(_, to)| !is_within(to, &from))
             .filter(|(path, to)| !allowed.iter().any(|a| a == to || is_within(path, a)))
             .map(|(_, to)| format!("{from} -> {to}"))
             .collect()

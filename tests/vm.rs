@@ -1,5 +1,11 @@
 //! Tests that need root and a sched_ext kernel. `cargo xtask vm test` runs them in a virtual machine, one at a time.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests start the real programs and say what they measured"
+)]
+
 #[path = "vm/schedulers.rs"]
 mod schedulers;
 
@@ -14,3 +20,6 @@ mod containerd;
 
 #[path = "vm/pods.rs"]
 mod pods;
+
+#[path = "vm/roles.rs"]
+mod roles;

@@ -27,10 +27,13 @@ pub fn wall_ns() -> i64 {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// Runs until a signal or a critical failure, then drains. `Err` is the failure.
+/// Says that the role is ready, runs until a signal or a critical failure, then drains. `Err` is the failure.
 async fn until_stopped(mut supervisor: Supervisor, mut not_ready: impl FnMut()) -> Result<(), CriticalEnd> {
+    let mut signals = signals::Signals::install();
+    // Not before: systemd may stop what is ready, and without a handler that is a kill.
+    notify(sd_notify::NotifyState::Ready);
     let result = tokio::select! {
-        signal = signals::first() => {
+        signal = signals.next() => {
             tracing::info!(signal, grace_ms = GRACE.as_millis(), "stopping; a second signal exits at once");
             Ok(())
         }
@@ -43,7 +46,7 @@ async fn until_stopped(mut supervisor: Supervisor, mut not_ready: impl FnMut()) 
     notify(sd_notify::NotifyState::Stopping);
     tokio::select! {
         clean = supervisor.drain(GRACE) => tracing::info!(clean, "stopped"),
-        signal = signals::first() => tracing::warn!(signal, "second signal: exiting without draining"),
+        signal = signals.next() => tracing::warn!(signal, "second signal: exiting without draining"),
     }
     result
 }

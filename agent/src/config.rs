@@ -23,7 +23,7 @@ use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
 use crate::sources::{pods, scheduler};
-use crate::{http, telemetry};
+use crate::{http, store, telemetry};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -54,6 +54,8 @@ pub struct Config {
     pub forward: forwarder::Config,
     /// `[receiver]`: the central service.
     pub receiver: Receiver,
+    /// `[store]`: records on the receiver's disk.
+    pub store: store::Config,
 }
 
 /// `[node]`
@@ -231,6 +233,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
+        store: section(&mut table, "store", &mut errors),
     };
     for unknown in table.keys() {
         errors.push(format!(

@@ -25,14 +25,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::source::SourceHealth;
 
+mod answers;
 pub mod body;
 pub mod bss_body;
 pub mod common;
@@ -52,6 +53,9 @@ mod throttle;
 
 pub use error::ApiError;
 
+/// Longer than any queue of quick posts needs, shorter than a client's own patience.
+pub const BODY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Limits and switches of the HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,8 +71,11 @@ pub struct Config {
     pub max_header_bytes: usize,
     /// Body of `POST /api/v1/metrics`: [`bss_body::MAX_BATCH`] records of 1 KiB.
     pub metrics_body_bytes: usize,
-    /// Body of `POST /api/v1/ingest`: several times what a node puts in one batch.
+    /// Body of `POST /api/v1/ingest`: what a node's largest batch may be.
     pub ingest_body_bytes: usize,
+    /// Bodies read and handled at once: together with their limits this bounds the memory of all requests. A
+    /// body that gets no turn within [`BODY_PATIENCE`] is 429.
+    pub max_bodies: usize,
     /// Log lines of refused requests: enough to see a broken client, too few to fill a disk.
     pub error_lines_per_second: u32,
     /// Host names beside loopback ones that may be posted to over loopback.
@@ -85,7 +92,8 @@ impl Default for Config {
             header_timeout_ms: 10_000,
             max_header_bytes: 16 << 10,
             metrics_body_bytes: 1 << 20,
-            ingest_body_bytes: 16 << 20,
+            ingest_body_bytes: crate::api::batch::MAX_BODY_BYTES,
+            max_bodies: 32,
             error_lines_per_second: 10,
             allowed_hosts: Vec::new(),
             reference_metric_names: false,
@@ -153,16 +161,26 @@ pub struct Parts {
 pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
-    openapi: Bytes,
-    routes: Vec<crate::api::health::Route>,
+    bodies: Semaphore,
 }
 
 impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
-        let document = openapi::document(parts.identity.role);
-        let openapi = openapi::to_json(&document).into();
-        Self(Arc::new(CommonInner { parts, throttle, openapi, routes: openapi::routes(&document) }))
+        let bodies = Semaphore::new(parts.config.max_bodies);
+        Self(Arc::new(CommonInner { parts, throttle, bodies }))
+    }
+}
+
+impl Common {
+    /// A turn to read a body; held until the request is handled.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`]: none within [`BODY_PATIENCE`].
+    pub async fn body_slot(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        let turn = tokio::time::timeout(BODY_PATIENCE, self.bodies.acquire()).await;
+        // The semaphore is never closed.
+        turn.ok().and_then(Result::ok).ok_or(ApiError::Busy { retry_after_s: 1 })
     }
 }
 
@@ -181,3 +199,6 @@ impl std::ops::Deref for Common {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod testing;

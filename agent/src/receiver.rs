@@ -6,5 +6,8 @@
 pub mod fleet;
 pub mod ingest;
 
+#[cfg(test)]
+mod tests;
+
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;

@@ -26,8 +26,10 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(120);
 /// When a task stops, relative to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// First: whatever makes records.
+    /// First: whatever reads the node.
     Sources,
+    /// Then: what turns readings into records, the last ones included.
+    Records,
     /// Then: spool, forwarder, store.
     Delivery,
     /// Last: HTTP, so that health and status answer during the drain.
@@ -35,7 +37,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ORDER: [Self; 3] = [Self::Sources, Self::Delivery, Self::Http];
+    const ORDER: [Self; 4] = [Self::Sources, Self::Records, Self::Delivery, Self::Http];
 }
 
 /// A critical task ended although nobody asked it to.
@@ -55,7 +57,7 @@ struct Room {
 
 /// Owner of every task of a role.
 pub struct Supervisor {
-    rooms: [Room; 3],
+    rooms: [Room; Phase::ORDER.len()],
 }
 
 impl Default for Supervisor {
@@ -68,7 +70,7 @@ impl Supervisor {
     /// No tasks yet.
     pub fn new() -> Self {
         let room = || Room { token: CancellationToken::new(), tasks: JoinSet::new() };
-        Self { rooms: [room(), room(), room()] }
+        Self { rooms: [room(), room(), room(), room()] }
     }
 
     /// Cancelled when the phase stops.
@@ -132,10 +134,11 @@ impl Supervisor {
 
     /// Waits until a critical task ends. Never returns while all is well.
     pub async fn failed(&mut self) -> CriticalEnd {
-        let [sources, delivery, http] = &mut self.rooms;
+        let [sources, records, delivery, http] = &mut self.rooms;
         loop {
             let ended = tokio::select! {
                 Some(ended) = sources.tasks.join_next() => ended,
+                Some(ended) = records.tasks.join_next() => ended,
                 Some(ended) = delivery.tasks.join_next() => ended,
                 Some(ended) = http.tasks.join_next() => ended,
                 else => return std::future::pending().await,
@@ -148,15 +151,15 @@ impl Supervisor {
         }
     }
 
-    /// Stops the phases in order, each within an equal share of `grace`; what does not end is aborted and
+    /// Stops the phases in order, each within an equal share of what is left of `grace`; what does not end is aborted and
     /// named in the log. True when everything ended by itself.
     pub async fn drain(mut self, grace: Duration) -> bool {
-        let share = grace / 3;
+        let end = Instant::now() + grace;
         let mut clean = true;
-        for phase in Phase::ORDER {
+        for (phase, left) in Phase::ORDER.into_iter().zip((1..=4).rev()) {
             let room = &mut self.rooms[phase as usize];
             room.token.cancel();
-            let deadline = Instant::now() + share;
+            let deadline = Instant::now() + end.saturating_duration_since(Instant::now()) / left;
             let ended = timeout_at(deadline, async {
                 while let Some(ended) = room.tasks.join_next().await {
                     if let Ok(Some(end)) = ended {

@@ -9,5 +9,6 @@
 mod arguments;
 mod image;
 mod manifests;
+mod notify;
 mod tool;
 mod units;

@@ -23,11 +23,13 @@ const SURROUNDINGS: [&str; 9] = [
     "system.slice",
 ];
 
-fn unit(role: &str) -> String {
+/// The text of a role's unit.
+pub(crate) fn unit(role: &str) -> String {
     text(&format!("systemd/sextant-{role}.service"))
 }
 
-fn values<'a>(unit: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+/// The values of a directive, in order.
+pub(crate) fn values<'a>(unit: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     unit.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
 }
 

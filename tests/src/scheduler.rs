@@ -8,68 +8,24 @@
     reason = "starts programs, sleeps and waits in real time: the kernel has no paused clock"
 )]
 
+mod kind;
+mod load;
+mod sysfs;
+
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Emulated machines on a busy host are many times slower; a limit only has to end what would never end.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub use kind::Kind;
+pub use load::Load;
+pub use sysfs::{PATIENCE, enable_seq, state, sysfs, wait_for_state, wait_until};
 
-const STEP: Duration = Duration::from_millis(100);
-const SYSFS: &str = "/sys/kernel/sched_ext";
-
-/// The schedulers that `cargo xtask vm` brings into the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// scx_rustland 1.1.4: decides in user space; 16 variables.
-    Rustland1_1_4,
-    /// scx_rustland 1.0.10: the same with the older 12 variables.
-    Rustland1_0_10,
-    /// scx_rlfifo 1.1.4: the smallest user-space scheduler, no statistics socket.
-    Rlfifo,
-    /// scx_bpfland 1.1.4: decides in BPF alone.
-    Bpfland,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rustland1_1_4, Self::Rustland1_0_10, Self::Rlfifo, Self::Bpfland];
-
-    /// The program's file name in the guest.
-    #[must_use]
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Rustland1_1_4 => "scx_rustland-1.1.4",
-            Self::Rustland1_0_10 => "scx_rustland-1.0.10",
-            Self::Rlfifo => "scx_rlfifo-1.1.4",
-            Self::Bpfland => "scx_bpfland-1.1.4",
-        }
-    }
-
-    /// What `root/ops` begins with; newer ones add version and target.
-    #[must_use]
-    pub fn base_name(self) -> &'static str {
-        match self {
-            Self::Rustland1_1_4 | Self::Rustland1_0_10 => "rustland",
-            Self::Rlfifo => "rlfifo",
-            Self::Bpfland => "bpfland",
-        }
-    }
-
-    /// A variable of `.bss` that grows while this scheduler has work.
-    #[must_use]
-    pub fn busy_counter(self) -> &'static str {
-        match self {
-            Self::Bpfland => "nr_direct_dispatches",
-            _ => "nr_user_dispatches",
-        }
-    }
-}
+use sysfs::STEP;
 
 /// A running scheduler; stopped when dropped.
 #[derive(Debug)]
@@ -94,6 +50,7 @@ impl Scheduler {
     /// As [`Scheduler::start`].
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self> {
         ensure!(state()? == "disabled", "a scheduler is {} already", state()?);
+        let before = enable_seq()?;
         let program = directory()?.join(kind.file_name());
         let log = std::env::temp_dir().join(format!("{}.log", kind.file_name()));
         let output = File::create(&log)?;
@@ -106,7 +63,8 @@ impl Scheduler {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let mut scheduler = Self { kind, child, log };
         let begin = Instant::now();
-        while state()? != "enabled" {
+        // The kernel says `enabled` a moment before it counts; whoever reads in between sees the last one's number.
+        while state()? != "enabled" || enable_seq()? == before {
             if let Some(status) = scheduler.child.try_wait()? {
                 bail!("{kind:?} ended with {status} before it was enabled:\n{}", scheduler.log());
             }
@@ -183,83 +141,6 @@ impl Drop for Scheduler {
             let _reaped = self.child.wait();
         }
     }
-}
-
-/// Four busy tasks and four pairs that wake each other, so that every scheduler has decisions to make; stopped when
-/// dropped.
-#[derive(Debug)]
-pub struct Load {
-    child: Child,
-}
-
-impl Load {
-    /// Starts the load.
-    ///
-    /// # Errors
-    /// If `stress-ng` cannot be started.
-    pub fn start() -> Result<Self> {
-        let child = Command::new("stress-ng")
-            .args(["--quiet", "--cpu", "4", "--switch", "4"])
-            .stdin(Stdio::null())
-            // It warns that so short a run measures nothing; nobody measures here.
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start stress-ng: it is in the guest's root file system")?;
-        Ok(Self { child })
-    }
-
-    /// The parent of the load's tasks.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        // stress-ng stops its tasks on SIGINT; killed, it would leave them behind.
-        let _gone_already = kill_process(Pid::from_child(&self.child), Signal::INT);
-        let _reaped = self.child.wait();
-    }
-}
-
-/// `/sys/kernel/sched_ext/state`: disabled, enabling, enabled or disabling.
-///
-/// # Errors
-/// If the kernel has no sched_ext.
-pub fn state() -> Result<String> {
-    sysfs("state")
-}
-
-/// A file below `/sys/kernel/sched_ext`, without the line's end.
-///
-/// # Errors
-/// If it is not there.
-pub fn sysfs(name: &str) -> Result<String> {
-    let path = Path::new(SYSFS).join(name);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.trim_end().to_owned())
-}
-
-/// Waits, in steps of 0.1 s, until the kernel is in this state.
-///
-/// # Errors
-/// If that takes too long.
-pub fn wait_for_state(wanted: &str) -> Result<()> {
-    wait_until(&format!("sched_ext is {wanted}"), || Ok(state()? == wanted))
-}
-
-/// Waits, in steps of 0.1 s, until `done` says so; `what` names it in the error.
-///
-/// # Errors
-/// If that takes longer than [`PATIENCE`], or `done` fails.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let begin = Instant::now();
-    while !done()? {
-        ensure!(begin.elapsed() < PATIENCE, "waited {} s in vain until {what}", PATIENCE.as_secs());
-        thread::sleep(STEP);
-    }
-    Ok(())
 }
 
 fn directory() -> Result<PathBuf> {

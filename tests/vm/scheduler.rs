@@ -1,11 +1,12 @@
 //! The scheduler source over real schedulers, judged by `bpftool`, sysfs and the kernel's log.
 
 #![expect(clippy::disallowed_methods, reason = "starts a second scheduler and dmesg")]
+#![expect(clippy::print_stderr, reason = "a test that was tried again says so")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value as Json;
 use sextant::domain::bss::BssField;
@@ -43,10 +44,16 @@ impl Node {
 
     /// Collects until a scheduler's variables are read.
     fn until_read(&mut self) -> Result<SchedulerReading> {
+        self.until("its maps are read", |reading| reading.epoch.is_some())
+    }
+
+    /// Collects until a reading of a running scheduler has what is wanted.
+    fn until(&mut self, what: &str, has: impl Fn(&SchedulerReading) -> bool) -> Result<SchedulerReading> {
         let mut reading = SchedulerReading::default();
-        wait_until("the scheduler's maps are read", || {
+        wait_until(what, || {
             reading = self.collect();
-            Ok(reading.epoch.is_some())
+            ensure!(reading.state != State::Disabled, "the scheduler ended before {what}");
+            Ok(has(&reading))
         })?;
         Ok(reading)
     }
@@ -63,6 +70,21 @@ impl Node {
         ensure!(self.exits.len() == count, "said more than once: {:?}", self.exits);
         Ok(&self.exits)
     }
+}
+
+/// Tries again what a starved machine spoils: emulated beside other work, a guest may stand still for longer than a
+/// scheduler's watchdog waits, and the kernel ejects the scheduler in the midst of a test.
+fn undisturbed(test: impl Fn(&mut Node) -> Result<()>) -> Result<()> {
+    let ejections =
+        || Ok::<_, anyhow::Error>(kernel_log()?.matches("disabled (runnable task stall)").count());
+    for _ in 0..4 {
+        let before = ejections()?;
+        match test(&mut Node::new()) {
+            Err(error) if ejections()? > before => eprintln!("ejected by the watchdog, once more: {error}"),
+            result => return result,
+        }
+    }
+    bail!("ejected four times: the machine is too slow for any scheduler")
 }
 
 #[test]
@@ -86,9 +108,16 @@ fn bpfland_is_read_as_bpftool_reads_it() -> Result<()> {
 }
 
 fn is_read_as_bpftool_reads_it(kind: Kind) -> Result<()> {
-    let scheduler = Scheduler::start(kind)?;
-    let load = Load::start()?;
-    let mut node = Node::new();
+    undisturbed(|node| {
+        let scheduler = Scheduler::start(kind)?;
+        reads_as_bpftool(kind, node)?;
+        belongs_to(&scheduler, node)?;
+        ends_when_asked(scheduler, node)
+    })
+}
+
+/// The test's own processes are the load: more would only make the guest slower.
+fn reads_as_bpftool(kind: Kind, node: &mut Node) -> Result<()> {
     let reading = node.until_read()?;
     ensure!(node.source.health().condition == Condition::Up, "{:?}", node.source.health());
 
@@ -130,19 +159,12 @@ fn is_read_as_bpftool_reads_it(kind: Kind) -> Result<()> {
     let missing: Vec<_> = all.difference(&agreed).collect();
     ensure!(missing.is_empty(), "{kind:?}: bpftool never agreed on {missing:?} of {} variables", all.len());
     ensure!(shifted != all, "control: with every value one place off, bpftool must not agree");
-
-    belongs_to(&scheduler, &mut node)?;
-    drop(load);
-    ends_when_asked(scheduler, &mut node)
+    Ok(())
 }
 
 /// Name, version, epoch and process are those of the scheduler that was started.
 fn belongs_to(scheduler: &Scheduler, node: &mut Node) -> Result<()> {
-    let mut reading = node.collect();
-    wait_until("its process is found", || {
-        reading = node.collect();
-        Ok(reading.user_pid.is_some())
-    })?;
+    let reading = node.until("its process is found", |reading| reading.user_pid.is_some())?;
     ensure!(reading.user_pid == Some(scheduler.pid()), "{:?} is not {}", reading.user_pid, scheduler.pid());
     let ops = reading.ops.as_ref().context("no name")?;
     ensure!(ops.base == scheduler.kind().base_name(), "{ops:?}");
@@ -184,8 +206,11 @@ fn ends_when_asked(scheduler: Scheduler, node: &mut Node) -> Result<()> {
 
 #[test]
 fn a_replacement_between_two_looks_is_one_exit_and_a_new_epoch() -> Result<()> {
+    undisturbed(is_replaced)
+}
+
+fn is_replaced(node: &mut Node) -> Result<()> {
     let first = Scheduler::start(Kind::Rustland1_1_4)?;
-    let mut node = Node::new();
     let old = node.until_read()?;
     let _settled = node.collect();
     ensure!(first.stop()?.success());
@@ -230,11 +255,7 @@ fn an_ejected_scheduler_whose_process_is_stopped_is_gone_though_its_maps_stay() 
     let second = Scheduler::start(Kind::Rustland1_0_10)?;
     let epoch = node.until_read()?.epoch.context("an epoch")?;
     ensure!(epoch.enable_seq == exits[0].enable_seq + 1, "{epoch:?}");
-    let mut pid = None;
-    wait_until("its process is known", || {
-        pid = node.collect().user_pid;
-        Ok(pid.is_some())
-    })?;
+    let pid = node.until("its process is known", |reading| reading.user_pid.is_some())?.user_pid;
     ensure!(pid == Some(second.pid()), "{pid:?} is not the living one");
     second.stop()?;
     scheduler.signal(Signal::CONT)?;
@@ -244,19 +265,16 @@ fn an_ejected_scheduler_whose_process_is_stopped_is_gone_though_its_maps_stay() 
 
 #[test]
 fn a_start_that_is_refused_does_not_turn_our_head() -> Result<()> {
+    undisturbed(is_not_turned)
+}
+
+fn is_not_turned(node: &mut Node) -> Result<()> {
     let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
-    let epoch = Node::new().until_read()?.epoch;
+    let epoch = node.until_read()?.epoch;
     let program = std::env::var("SEXTANT_SCHEDULERS")? + "/" + Kind::Rustland1_1_4.file_name();
     let quiet = || Stdio::null();
     let mut refused = Command::new(program).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()?;
-    let mut copies = 0;
     let status = loop {
-        if bpftool::json(&["map", "list"])?
-            .as_array()
-            .is_some_and(|maps| maps.iter().filter(|map| map["type"] == "struct_ops").count() > 1)
-        {
-            copies += 1;
-        }
         let seen = Node::new().until_read()?.epoch;
         ensure!(seen == epoch, "{seen:?} is not {epoch:?}");
         if let Some(status) = refused.try_wait()? {
@@ -264,7 +282,6 @@ fn a_start_that_is_refused_does_not_turn_our_head() -> Result<()> {
         }
     };
     ensure!(!status.success(), "control: it was refused indeed");
-    println!("two copies were loaded in {copies} looks");
     scheduler.stop()?;
     Ok(())
 }

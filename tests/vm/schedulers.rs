@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sextant_tests::bpftool;
-use sextant_tests::scheduler::{Kind, Load, Scheduler, state, sysfs, wait_until};
+use sextant_tests::scheduler::{Kind, Load, Scheduler, enable_seq, state, sysfs, wait_until};
 
 #[test]
 fn rustland_1_1_4_runs_and_its_bss_moves() -> Result<()> {
@@ -41,11 +41,11 @@ fn without_a_scheduler_there_is_nothing_and_a_frozen_section_does_not_move() -> 
 }
 
 fn runs_and_moves(kind: Kind) -> Result<()> {
-    let enabled_before: u64 = sysfs("enable_seq")?.parse()?;
+    let enabled_before = enable_seq()?;
     let scheduler = Scheduler::start(kind)?;
     let name = sysfs("root/ops")?;
     ensure!(name.starts_with(kind.base_name()), "{kind:?} calls itself {name}");
-    ensure!(sysfs("enable_seq")?.parse::<u64>()? == enabled_before + 1);
+    ensure!(enable_seq()? == enabled_before + 1);
     {
         let _load = Load::start()?;
         grows(only_map(".bss")?, kind.busy_counter())?;

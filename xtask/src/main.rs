@@ -7,6 +7,7 @@
     reason = "a build tool starts processes, reads the environment and talks to a terminal"
 )]
 
+mod bench;
 mod cache;
 mod debian;
 mod deny;
@@ -51,6 +52,8 @@ enum Verb {
     Fuzz(fuzz::Args),
     /// Rebuild the checked-in eBPF object, or compare it with its source.
     Ebpf(ebpf::Args),
+    /// Measure one thing and its peers.
+    Bench(bench::Args),
     /// A virtual machine with real sched_ext kernels and schedulers.
     Vm(vm::Args),
 }
@@ -64,6 +67,7 @@ fn main() -> std::process::ExitCode {
         Verb::Deny(args) => deny::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Ebpf(args) => ebpf::main(&args),
+        Verb::Bench(args) => bench::main(&args),
         Verb::Vm(args) => vm::main(args),
     };
     match done {

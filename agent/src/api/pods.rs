@@ -15,6 +15,23 @@ pub struct PodPidsList {
     pub pods: Vec<PodPids>,
 }
 
+/// The same of a whole fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FleetPodPidsList {
+    /// An entry per container that holds a process, node by node.
+    pub pods: Vec<FleetPodPids>,
+}
+
+/// An entry of a fleet's list: process ids mean nothing without their node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FleetPodPids {
+    /// The node.
+    pub node: String,
+    /// The reference's keys.
+    #[serde(flatten)]
+    pub pod: PodPids,
+}
+
 /// One entry of the reference's `pods` list: a container of a pod with its processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PodPids {

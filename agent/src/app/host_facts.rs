@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::host::HostRoots;
+use crate::http::{Identity, Role};
 
 /// The kernel's names are at most 64 bytes; boot and machine ids are 32 to 36.
 const FACT_MAX_BYTES: usize = 256;
@@ -32,6 +33,17 @@ impl HostFacts {
             boot_id: kernel("random/boot_id").unwrap_or_else(unknown),
             machine_id: word(Path::new("/etc/machine-id")).unwrap_or_else(|| node.clone()),
             node,
+        }
+    }
+
+    /// As HTTP tells it.
+    pub fn identity(&self, role: Role, started_at_ns: i64) -> Identity {
+        Identity {
+            role,
+            name: self.node.clone(),
+            kernel: self.kernel.clone(),
+            machine_id: self.machine_id.clone(),
+            started_at_ns,
         }
     }
 }

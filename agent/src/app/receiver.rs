@@ -1,1 +1,112 @@
-//! `sextant receiver`
+//! `sextant receiver`: store and fleet behind HTTP. Builds no source, so it needs no privilege and no host path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+
+use super::host_facts::HostFacts;
+use super::listen;
+use crate::config::Config;
+use crate::domain::source::{Condition, SourceHealth};
+use crate::host::HostRoots;
+use crate::http::exposition::process::ProcessCollector;
+use crate::http::receiver::exposition::FleetCollector;
+use crate::http::receiver::{ReceiverState, router};
+use crate::http::{self, Common, Parts, Role, serve};
+use crate::receiver::fleet::Fleet;
+use crate::receiver::ingest::{self, Ingest};
+use crate::store::{self, Store};
+use crate::task::{Phase, Supervisor};
+use crate::telemetry;
+
+/// For batches that are under way when the receiver stops.
+const HTTP_GRACE: Duration = Duration::from_secs(5);
+
+/// The OpenAPI document of this role.
+pub fn openapi() -> String {
+    http::openapi::to_json(&http::receiver::document())
+}
+
+/// What would run, in words, for `--check`.
+pub fn plan(config: &Config) -> String {
+    let receiver = &config.receiver;
+    format!("receiver\nlisten on {}\nstore in {}\n", receiver.listen.join(", "), receiver.data_dir.display())
+}
+
+/// Runs until a signal or a critical failure.
+///
+/// # Errors
+/// When it cannot start (a taken port, an unusable data directory), or a critical task ended.
+pub async fn run(config: Config) -> Result<()> {
+    let started_at_ns = super::wall_ns();
+    let facts = HostFacts::read(&HostRoots::default(), "");
+    let bound = listen::tcp(&config.receiver.listen).await?;
+    let (mut registry, panics) = telemetry::registry("receiver");
+    telemetry::install_panic_hook(panics);
+    let mut supervisor = Supervisor::new();
+    let ours = registry.sub_registry_with_prefix("sextant");
+
+    let dir = &config.receiver.data_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make {}; --data-dir chooses another place", dir.display()))?;
+    let store = Store::open(dir, &config.store, store::Metrics::register(ours))
+        .with_context(|| format!("cannot open the store in {}", dir.display()))?;
+    let fleet = Arc::new(Fleet::restore(&store).await?);
+    let ingest = Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
+
+    ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
+    let metrics = http::metrics::Metrics::register(ours);
+    registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
+    let draining = tokio_util::sync::CancellationToken::new();
+    let common = Common::from(Parts {
+        config: config.http.clone(),
+        identity: facts.identity(Role::Receiver, started_at_ns),
+        clock: super::wall_ns,
+        registry,
+        metrics,
+        sources: store_health(&mut supervisor, &store),
+        draining: draining.clone(),
+    });
+    let state = ReceiverState::new(common.clone(), ingest);
+    listen::announce(&bound)?;
+    let token = supervisor.token(Phase::Http);
+    supervisor.critical(Phase::Http, "http", async move {
+        serve::serve(bound.listeners, router(&state), common, token, HTTP_GRACE).await;
+        // Last of all: every batch that was answered is on disk already; this closes the file in order.
+        store.close().await;
+        Ok::<_, Infallible>(())
+    });
+    Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
+}
+
+/// The store as the one thing that a receiver can lack.
+fn store_health(supervisor: &mut Supervisor, store: &Store) -> watch::Receiver<Vec<SourceHealth>> {
+    let health = |status: &store::Status| {
+        let lacks: Vec<String> = status.degraded.iter().chain(&status.damage).cloned().collect();
+        let condition = if status.degraded.is_some() { Condition::Degraded } else { Condition::Up };
+        vec![SourceHealth { name: "store", condition, lacks, ..SourceHealth::default() }]
+    };
+    let mut status = store.status();
+    let (out, all) = watch::channel(health(&status.borrow_and_update()));
+    let token = supervisor.token(Phase::Http);
+    supervisor.critical(Phase::Http, "health", async move {
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return Ok::<_, Infallible>(()),
+                changed = status.changed() => if changed.is_err() { break },
+            }
+            out.send_if_modified(|shown| {
+                let now = health(&status.borrow_and_update());
+                let changed = *shown != now;
+                *shown = now;
+                changed
+            });
+        }
+        token.cancelled().await;
+        Ok(())
+    });
+    all
+}

@@ -125,7 +125,7 @@ impl Writer {
             None => Ok(()),
             Some(spool) => {
                 let records =
-                    post.records.iter().map(|record| self.encode(Body::BssPosted(record.clone()))).collect();
+                    post.records.iter().map(|record| self.encode(Body::BssPosted(*record))).collect();
                 spool.append_many(records).await.map(drop).map_err(refusal)
             }
         };

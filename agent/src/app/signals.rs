@@ -2,22 +2,35 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The next stop signal's name. Where no handler can be installed, none ever comes and the default action holds.
-pub(super) async fn first() -> &'static str {
-    tokio::select! {
-        () = next(signal(SignalKind::interrupt())) => "SIGINT",
-        () = next(signal(SignalKind::terminate())) => "SIGTERM",
+/// Caught from [`Signals::install`] on; one that comes while nobody waits is not lost.
+pub(super) struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    /// Where a handler cannot be installed, the default action holds: the process ends at once.
+    pub(super) fn install() -> Self {
+        let catch = |kind| {
+            signal(kind).inspect_err(|error| tracing::warn!(%error, "cannot catch a stop signal")).ok()
+        };
+        Self { interrupt: catch(SignalKind::interrupt()), terminate: catch(SignalKind::terminate()) }
+    }
+
+    /// The next stop signal's name.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            () = received(self.interrupt.as_mut()) => "SIGINT",
+            () = received(self.terminate.as_mut()) => "SIGTERM",
+        }
     }
 }
 
-async fn next(handler: std::io::Result<Signal>) {
-    match handler {
-        Ok(mut signals) => {
-            signals.recv().await;
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
         }
-        Err(error) => {
-            tracing::warn!(%error, "cannot catch a stop signal");
-            std::future::pending::<()>().await;
-        }
+        None => std::future::pending().await,
     }
 }

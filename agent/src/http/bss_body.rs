@@ -33,7 +33,7 @@ pub const MAX_BATCH: usize = 1_000;
 const MAX_DEPTH: usize = 10_000;
 
 /// Bytes of a refused number that the message repeats.
-const MAX_ECHO: usize = 40;
+const MAX_ECHO: usize = 64;
 
 /// Why a body was refused. The texts begin as Go's do, up to the words for the target.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum BodyError {
     #[error("invalid character ({0})")]
     Syntax(#[source] serde_json::Error),
     /// Nested too deeply.
-    #[error("exceeded max depth of {MAX_DEPTH}")]
+    #[error("invalid character: exceeded max depth of {MAX_DEPTH}")]
     TooDeep,
     /// JSON of the wrong type.
     #[error("json: cannot unmarshal {found} into {target}")]

@@ -8,6 +8,9 @@
 //! - `GET /metrics` OpenMetrics, or the older Prometheus text, by `Accept`
 //! - `GET /openapi.json` this API
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,28 +18,42 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::{ApiError, Common, exposition};
-use crate::api::health::{API_VERSION, Health, Info, SERVICE};
+use super::{ApiError, Common, exposition, openapi};
+use crate::api::health::{API_VERSION, Health, Info, Route, SERVICE};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::source::{Condition, SourceHealth};
 
-pub(super) fn routes(common: &Common) -> Router {
+/// What describes a role's routes.
+#[derive(Clone)]
+pub(super) struct Described {
+    common: Common,
+    routes: Arc<[Route]>,
+    openapi: Bytes,
+}
+
+pub(super) fn routes(common: &Common, document: &utoipa::openapi::OpenApi) -> Router {
+    let described = Described {
+        common: common.clone(),
+        routes: openapi::routes(document).into(),
+        openapi: openapi::to_json(document).into(),
+    };
+    let about =
+        Router::new().route("/", get(index)).route("/openapi.json", get(openapi_json)).with_state(described);
     Router::new()
-        .route("/", get(index))
         .route("/health", get(health))
         .route("/healthz", get(live))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi))
         .with_state(common.clone())
+        .merge(about)
 }
 
 /// What this is, and every endpoint.
 #[utoipa::path(get, path = "/", tag = "service", responses((status = 200, body = Info)))]
-pub(super) async fn index(State(common): State<Common>) -> Json<Info> {
-    let routes = common.routes.clone();
+pub(super) async fn index(State(Described { common, routes, .. }): State<Described>) -> Json<Info> {
+    let routes = routes.to_vec();
     let endpoints: Vec<_> = routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     Json(Info {
         message: SERVICE.to_owned(),
@@ -131,6 +148,6 @@ pub(super) async fn metrics(State(common): State<Common>, headers: HeaderMap) ->
 /// This API, for machines.
 #[utoipa::path(get, path = "/openapi.json", tag = "service",
     responses((status = 200, body = str, content_type = "application/json")))]
-pub(super) async fn openapi(State(common): State<Common>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], common.openapi.clone()).into_response()
+pub(super) async fn openapi_json(State(described): State<Described>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], described.openapi).into_response()
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::bss_body::BodyError;
+use crate::api::batch::Refusal;
 use crate::api::envelope::Failure;
 
 /// What can go wrong with a request.
@@ -42,12 +43,26 @@ pub enum ApiError {
     /// The request was not answered in time.
     #[error("request took longer than {0} ms")]
     Timeout(u64),
+    /// A node's batch is not what the envelope says. The refusal is the body.
+    #[error("{}", .0.error)]
+    Batch(Refusal),
+    /// A node's batch is larger than is taken. The refusal is the body.
+    #[error("{}", .0.error)]
+    BatchTooLarge(Refusal),
     /// Too many requests wait already.
-    #[error("too many records are waiting to be stored: try again")]
-    Busy,
-    /// The records cannot be stored at the moment, and why.
-    #[error("the record was not stored: {0}")]
-    Degraded(String),
+    #[error("too many records are waiting to be stored: try again in {retry_after_s} s")]
+    Busy {
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
+    /// The records cannot be stored at the moment.
+    #[error("the records were not stored: {why}")]
+    Degraded {
+        /// Why.
+        why: String,
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// The pod map does not exist yet. The words before the colon are the reference's.
     #[error("Failed to get pod-pid mappings: {0}")]
     NoPods(&'static str),
@@ -70,22 +85,26 @@ impl ApiError {
     /// The status.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Body(BodyError::BatchTooLong(_)) | Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(_) | Self::Unreadable(_) | Self::Query { .. } => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::BatchTooLong(_)) | Self::TooLarge { .. } | Self::BatchTooLarge(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Body(_) | Self::Batch(_) | Self::Unreadable(_) | Self::Query { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::Degraded(_) | Self::NoPods(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Degraded { .. } | Self::NoPods(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Panicked | Self::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// When to come back, seconds: a busy queue drains within one; a full disk or a first walk takes longer.
-    const fn retry_after_s(&self) -> Option<u16> {
+    /// When to come back, s: a first walk of the processes takes a few.
+    const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::Busy => Some(1),
-            Self::Degraded(_) | Self::NoPods(_) | Self::NotReady(_) => Some(5),
+            Self::Busy { retry_after_s } | Self::Degraded { retry_after_s, .. } => Some(*retry_after_s),
+            Self::NoPods(_) | Self::NotReady(_) => Some(5),
             _ => None,
         }
     }
@@ -94,7 +113,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let text = self.to_string();
-        let mut response = (self.status(), Json(Failure::new(text.clone()))).into_response();
+        let mut response = match &self {
+            Self::Batch(refusal) | Self::BatchTooLarge(refusal) => {
+                (self.status(), Json(refusal)).into_response()
+            }
+            _ => (self.status(), Json(Failure::new(text.clone()))).into_response(),
+        };
         if let Some(seconds) = self.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -109,11 +133,12 @@ mod tests {
 
     #[test]
     fn a_retry_is_said_only_where_it_helps() {
-        assert_eq!(ApiError::Busy.into_response().headers()[header::RETRY_AFTER], "1");
+        let busy = ApiError::Busy { retry_after_s: 60 }.into_response();
         assert_eq!(
-            ApiError::Degraded("disk full".into()).into_response().headers()[header::RETRY_AFTER],
-            "5"
+            (busy.status(), &busy.headers()[header::RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &60.into())
         );
+        assert_eq!(ApiError::NoPods("early").into_response().headers()[header::RETRY_AFTER], "5");
         let refused = ApiError::TooLarge { limit_bytes: 1 }.into_response();
         assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert!(!refused.headers().contains_key(header::RETRY_AFTER), "the same body will never fit");

@@ -62,7 +62,7 @@ pub fn encode(registry: &Registry, format: Format) -> Result<String, fmt::Error>
 
 /// A gauge's value without loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Number {
+pub(super) enum Number {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
@@ -79,15 +79,25 @@ impl EncodeGaugeValue for Number {
 }
 
 /// Writes metric families at a scrape; a family without samples is left out.
-struct Writer<'a>(DescriptorEncoder<'a>);
+pub(super) struct Writer<'a>(DescriptorEncoder<'a>);
 
-impl Writer<'_> {
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: Option<Number>) -> fmt::Result {
+impl<'a> Writer<'a> {
+    pub(super) const fn new(encoder: DescriptorEncoder<'a>) -> Self {
+        Self(encoder)
+    }
+
+    pub(super) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: Option<Number>,
+    ) -> fmt::Result {
         let Some(value) = value else { return Ok(()) };
         self.0.encode_descriptor(name, &format!("{help}."), unit, MetricType::Gauge)?.encode_gauge(&value)
     }
 
-    fn gauges<L: EncodeLabelSet>(
+    pub(super) fn gauges<L: EncodeLabelSet>(
         &mut self,
         (name, help): (&str, &str),
         unit: Option<&Unit>,
@@ -101,7 +111,7 @@ impl Writer<'_> {
         samples.try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 
-    fn counter(
+    pub(super) fn counter(
         &mut self,
         name: &str,
         help: &str,
@@ -113,7 +123,7 @@ impl Writer<'_> {
         metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }
 
-    fn counters<L: EncodeLabelSet>(
+    pub(super) fn counters<L: EncodeLabelSet>(
         &mut self,
         (name, help): (&str, &str),
         samples: impl IntoIterator<Item = (L, u64)>,
@@ -128,7 +138,7 @@ impl Writer<'_> {
         })
     }
 
-    fn info(&mut self, name: &str, help: &str, labels: &impl EncodeLabelSet) -> fmt::Result {
+    pub(super) fn info(&mut self, name: &str, help: &str, labels: &impl EncodeLabelSet) -> fmt::Result {
         self.0.encode_descriptor(name, &format!("{help}."), None, MetricType::Info)?.encode_info(labels)
     }
 }
@@ -137,6 +147,3 @@ impl Writer<'_> {
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,18 +5,19 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::serve::Local;
+use super::serve::Connection;
 use super::{ApiError, Common};
 
 /// Refuses changing requests that a foreign page may have sent over loopback.
 pub(super) async fn guard(State(common): State<Common>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     // Without the extension nobody listened (a test called the router): judged as loopback, the strict case.
-    let loopback = request.extensions().get::<Local>().is_none_or(Local::is_loopback);
-    if !reads && loopback {
-        if let Err(why) = check(request.headers(), request.uri(), &common.config.allowed_hosts) {
-            return ApiError::Forbidden(why).into_response();
-        }
+    let loopback = request.extensions().get::<Connection>().is_none_or(|from| from.local.is_loopback());
+    if !reads
+        && loopback
+        && let Err(why) = check(request.headers(), request.uri(), &common.config.allowed_hosts)
+    {
+        return ApiError::Forbidden(why).into_response();
     }
     next.run(request).await
 }

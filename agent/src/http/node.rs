@@ -22,19 +22,26 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
 
+use super::answers::retrieved;
 use super::door::{AcceptError, Recorder};
 use super::pids::Cache;
 use super::status::{History, Snapshots};
 use super::{ApiError, Common, body, bss_body, common, layers, status as build};
-use crate::api::bss::{CompatRecord, Record, Retrieved};
+use crate::api::bss::{Record, Retrieved};
 use crate::api::envelope::{Enveloped, Failure, Message};
 use crate::api::pods::{PodPidsList, Pods, pod_pids as list_pids};
 use crate::api::scheduler::Scheduler;
 use crate::api::status::{Delivery, Status, text};
-use crate::api::time::rfc3339_seconds;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
+
+/// A spool commit under load takes milliseconds.
+const BUSY_RETRY_S: u64 = 1;
+
+/// A full disk does not empty itself at once.
+const DEGRADED_RETRY_S: u64 = 5;
 
 /// The way to the receivers at a wall time (ns since the epoch), as `/status` shows it.
 pub type DeliveryView = Arc<dyn Fn(i64) -> Delivery + Send + Sync>;
@@ -60,14 +67,11 @@ struct Inner {
     common: Common,
     handles: Handles,
     history: History,
-    posted: Posted,
+    /// The record that was posted last, and when, ns since the epoch.
+    posted: ArcSwapOption<(Record, i64)>,
     pids: Cache,
     pods: Cache,
 }
-
-/// The record that was posted last.
-#[derive(Debug, Default)]
-pub(super) struct Posted(ArcSwapOption<(Record, i64)>);
 
 impl NodeState {
     /// From what both roles need and what the node has.
@@ -76,7 +80,7 @@ impl NodeState {
             common,
             handles,
             history: History::default(),
-            posted: Posted::default(),
+            posted: ArcSwapOption::empty(),
             pids: Cache::new(encode_pids),
             pods: Cache::new(|map| encode(&Pods::from(map))),
         }))
@@ -86,6 +90,34 @@ impl NodeState {
     pub async fn follow(&self, stop: CancellationToken) {
         self.0.history.follow(self.0.handles.scheduler.clone(), stop).await;
     }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "sextant node",
+        description = "what one Linux node says of its sched_ext scheduler and its pods"
+    ),
+    paths(
+        common::index,
+        common::health,
+        common::live,
+        common::ready,
+        common::metrics,
+        common::openapi_json,
+        status,
+        post_metrics,
+        get_metrics,
+        schedulers,
+        pods,
+        pod_pids,
+    )
+)]
+struct NodeDoc;
+
+/// The node's API, for `/openapi.json` and the golden file.
+pub fn document() -> utoipa::openapi::OpenApi {
+    NodeDoc::openapi()
 }
 
 /// Every route of a node.
@@ -98,7 +130,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .with_state(state.clone())
-        .merge(common::routes(common));
+        .merge(common::routes(common, &document()));
     layers::apply(routes, common)
 }
 
@@ -151,28 +183,19 @@ pub(super) async fn post_metrics(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Message>, ApiError> {
-    take_records(&node.common, node.handles.recorder.as_ref(), &node.posted, &headers, body).await
-}
-
-/// Decodes, makes durable, remembers, answers: the same at node and receiver.
-pub(super) async fn take_records(
-    common: &Common,
-    recorder: Option<&Recorder>,
-    posted: &Posted,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Json<Message>, ApiError> {
-    let bytes = body::read(headers, body, common.config.metrics_body_bytes).await?;
+    let common = &node.common;
+    let _slot = common.body_slot().await?;
+    let bytes = body::read(&headers, body, common.config.metrics_body_bytes).await?;
     let records = bss_body::decode(&bytes)?.records;
     let last = records.last().copied();
-    if let Some(recorder) = recorder {
+    if let Some(recorder) = &node.handles.recorder {
         recorder.accept(records).await.map_err(|error| match error {
-            AcceptError::Busy => ApiError::Busy,
-            AcceptError::Degraded(why) => ApiError::Degraded(why),
+            AcceptError::Busy => ApiError::Busy { retry_after_s: BUSY_RETRY_S },
+            AcceptError::Degraded(why) => ApiError::Degraded { why, retry_after_s: DEGRADED_RETRY_S },
         })?;
     }
     let now_ns = (common.clock)();
-    posted.0.store(last.map(|record| Arc::new((record, now_ns))));
+    node.posted.store(last.map(|record| Arc::new((record, now_ns))));
     Ok(Json(Message::new(true, "Metrics received successfully", now_ns)))
 }
 
@@ -183,26 +206,10 @@ pub(super) async fn get_metrics(State(NodeState(node)): State<NodeState>) -> Res
     let now_ns = (node.common.clock)();
     let reading = Arc::clone(&node.handles.scheduler.borrow());
     if reading.state == SchedulerState::Enabled && !reading.bss.is_empty() {
-        return retrieved(&(&reading.bss).into(), reading.at_ns, "scheduler", now_ns);
+        return retrieved(Some((&(&reading.bss).into(), reading.at_ns, "scheduler")), now_ns);
     }
-    node.posted.answer(now_ns)
-}
-
-impl Posted {
-    /// The reference's answer, with or without a record.
-    pub(super) fn answer(&self, now_ns: i64) -> Response {
-        match self.0.load().as_deref() {
-            Some((record, at_ns)) => retrieved(record, *at_ns, "posted", now_ns),
-            None => Json(Message::new(false, "No metrics data available yet", now_ns)).into_response(),
-        }
-    }
-}
-
-fn retrieved(record: &Record, at_ns: i64, source: &str, now_ns: i64) -> Response {
-    let head = Message::new(true, "Metrics retrieved successfully", now_ns);
-    let metrics_timestamp = rfc3339_seconds(at_ns);
-    let body = Retrieved { data: CompatRecord::from(record), metrics_timestamp, source: source.to_owned() };
-    Json(Enveloped { head, body }).into_response()
+    let posted = node.posted.load();
+    retrieved(posted.as_deref().map(|(record, at_ns)| (record, *at_ns, "posted")), now_ns)
 }
 
 /// The scheduler, whole.
@@ -244,3 +251,6 @@ fn encode(value: &impl serde::Serialize) -> Vec<u8> {
     // Derived Serialize over strings, numbers and maps with string keys: there is nothing that could fail.
     serde_json::to_vec(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,172 @@
 //! The receiver's routes.
+//!
+//! - `POST /api/v1/ingest` takes a node's batch ([`crate::api::batch`]); the answer means that it is on disk
+//! - `GET /api/v1/nodes` every node: its lag, what became of its records, its scheduler
+//! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
+//! - `GET /api/v1/metrics` the BSS record that was posted last, to any node or here
+//! - `GET /api/v1/pods/pids` the pods of the whole fleet in the reference's shape, each with its `node`;
+//!   `?node=NAME` those of one node
+//!
+//! and those of [`super::common`].
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use utoipa::OpenApi;
+
+use super::answers::retrieved;
+use super::serve::Connection;
+use super::{ApiError, Common, body, bss_body, common, layers};
+use crate::api::batch::{Ack, Batch, Refusal};
+use crate::api::bss::{Record, Retrieved};
+use crate::api::envelope::{Enveloped, Failure, Message};
+use crate::api::nodes::Nodes;
+use crate::api::pods::FleetPodPidsList;
+use crate::receiver::ingest::{Ingest, IngestError};
+
+pub mod exposition;
+mod fleet_pids;
+
+/// State of the receiver's routes.
+#[derive(Clone)]
+pub struct ReceiverState {
+    common: Common,
+    ingest: Arc<Ingest>,
+}
+
+impl ReceiverState {
+    /// From what both roles need and the receiver's door.
+    pub const fn new(common: Common, ingest: Arc<Ingest>) -> Self {
+        Self { common, ingest }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "sextant receiver", description = "what a fleet's nodes delivered"),
+    paths(
+        common::index,
+        common::health,
+        common::live,
+        common::ready,
+        common::metrics,
+        common::openapi_json,
+        ingest,
+        nodes,
+        post_metrics,
+        get_metrics,
+        pod_pids,
+    )
+)]
+struct ReceiverDoc;
+
+/// The receiver's API, for `/openapi.json` and the golden file.
+pub fn document() -> utoipa::openapi::OpenApi {
+    ReceiverDoc::openapi()
+}
+
+/// Every route of a receiver.
+pub fn router(state: &ReceiverState) -> Router {
+    let common = &state.common;
+    let routes = Router::new()
+        .route("/api/v1/ingest", post(ingest))
+        .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
+        .route("/api/v1/pods/pids", get(pod_pids))
+        .with_state(state.clone())
+        .merge(common::routes(common, &document()));
+    layers::apply(routes, common)
+}
+
+impl From<IngestError> for ApiError {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Busy { retry_after_s } => Self::Busy { retry_after_s },
+            IngestError::Storage { words, retry_after_s } => Self::Degraded { why: words, retry_after_s },
+            IngestError::TooLarge { .. } => Self::BatchTooLarge(error.refusal()),
+            IngestError::Invalid(_) | IngestError::Record { .. } => Self::Batch(error.refusal()),
+        }
+    }
+}
+
+/// Takes a node's batch.
+#[utoipa::path(post, path = "/api/v1/ingest", tag = "receiver", request_body = Batch,
+    responses((status = 200, description = "on disk", body = Ack), (status = 400, body = Refusal),
+        (status = 413, body = Refusal), (status = 429, body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn ingest(
+    State(receiver): State<ReceiverState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Ack>, ApiError> {
+    let _slot = receiver.common.body_slot().await?;
+    let limit_bytes = receiver.common.config.ingest_body_bytes;
+    let bytes = body::read(&headers, body, limit_bytes).await?;
+    Ok(Json(receiver.ingest.ingest(bytes.into()).await?))
+}
+
+/// Every node of the fleet.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "receiver", responses((status = 200, body = Nodes)))]
+pub(super) async fn nodes(State(receiver): State<ReceiverState>) -> Json<Nodes> {
+    Json(receiver.ingest.fleet().nodes((receiver.common.clock)()))
+}
+
+/// Takes one BSS record or a batch.
+#[utoipa::path(post, path = "/api/v1/metrics", tag = "bss",
+    request_body(content = Record, description = "a record, `{\"metrics\":[...]}` or an array of records"),
+    responses((status = 200, body = Message), (status = 400, body = Failure), (status = 413, body = Failure),
+        (status = 429, body = Failure), (status = 503, body = Failure)))]
+pub(super) async fn post_metrics(
+    State(receiver): State<ReceiverState>,
+    connection: Option<Extension<Connection>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Message>, ApiError> {
+    let _slot = receiver.common.body_slot().await?;
+    let bytes = body::read(&headers, body, receiver.common.config.metrics_body_bytes).await?;
+    let records = bss_body::decode(&bytes)?.records;
+    let sender = connection.map_or_else(|| "local".to_owned(), |connection| connection.0.sender());
+    receiver.ingest.post_bss(&sender, records).await?;
+    Ok(Json(Message::new(true, "Metrics received successfully", (receiver.common.clock)())))
+}
+
+/// The BSS record that was posted last.
+#[utoipa::path(get, path = "/api/v1/metrics", tag = "bss", responses(
+    (status = 200, description = "`success` is false while there is no record", body = Enveloped<Retrieved>)))]
+pub(super) async fn get_metrics(State(receiver): State<ReceiverState>) -> Response {
+    let posted = receiver.ingest.fleet().latest_posted();
+    let latest = posted.as_ref().map(|posted| (&posted.record, posted.at_ns, "posted"));
+    retrieved(latest, (receiver.common.clock)())
+}
+
+/// Query of `/api/v1/pods/pids`.
+#[derive(Debug, Deserialize)]
+pub(super) struct PidsQuery {
+    node: Option<String>,
+}
+
+/// Pods and processes of the fleet in the reference's shape.
+#[utoipa::path(get, path = "/api/v1/pods/pids", tag = "bss",
+    params(("node" = Option<String>, Query, description = "only this node's pods")),
+    responses((status = 200, body = Enveloped<FleetPodPidsList>)))]
+pub(super) async fn pod_pids(
+    State(receiver): State<ReceiverState>,
+    query: Result<Query<PidsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::Query { name: "node", why: error.body_text() })?;
+    let mut pods = receiver.ingest.fleet().pods();
+    if let Some(wanted) = query.node {
+        pods.retain(|(node, _)| *node == wanted);
+    }
+    let body = fleet_pids::body(pods, (receiver.common.clock)());
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+#[cfg(test)]
+mod tests;

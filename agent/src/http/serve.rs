@@ -1,6 +1,6 @@
 //! The accept loop: bounded connections over TCP and unix listeners, header limits, graceful end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,8 +8,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use super::Common;
 /// Pause after a failed accept (out of file descriptors, usually): it would fail again at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Where a connection arrived; an extension of each of its requests.
+/// Where a connection arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
     /// At this address of ours.
@@ -41,6 +41,22 @@ impl Local {
             },
             Self::Unix => false,
         }
+    }
+}
+
+/// The connection of a request: an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where it arrived.
+    pub local: Local,
+    /// Where it came from; none over a unix socket.
+    pub peer: Option<IpAddr>,
+}
+
+impl Connection {
+    /// The sender's name: its address, without the port that changes each time.
+    pub fn sender(&self) -> String {
+        self.peer.map_or_else(|| "local".to_owned(), |peer| peer.to_string())
     }
 }
 
@@ -81,6 +97,11 @@ pub async fn serve(
     }
 }
 
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 struct Server {
     router: Router,
     common: Common,
@@ -88,36 +109,44 @@ struct Server {
     connections: TaskTracker,
 }
 
+impl Server {
+    fn spawn(self: &Arc<Self>, stream: Stream, from: Connection, permit: OwnedSemaphorePermit) {
+        let server = Arc::clone(self);
+        self.connections.spawn(async move {
+            match stream {
+                Stream::Tcp(stream) => connection(&server, stream, from).await,
+                Stream::Unix(stream) => connection(&server, stream, from).await,
+            }
+            drop(permit);
+        });
+    }
+}
+
 async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semaphore>) {
     let stop = server.stop.clone();
     let accepting = async {
-        // The semaphore is never closed, so this ends with `stop` only.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            let connection = match &listener {
-                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
+        loop {
+            let accepted = match &listener {
+                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Answers are small and complete: waiting for more to send would only delay them.
                     let _ = stream.set_nodelay(true);
-                    let local =
-                        stream.local_addr().map_or(Local::Tcp(([127, 0, 0, 1], 0).into()), Local::Tcp);
-                    tokio::spawn(server.connections.track_future(connection(
-                        Arc::clone(&server),
-                        stream,
-                        local,
-                        permit,
-                    )))
+                    // An address that cannot be told is judged as loopback, the strict case.
+                    let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
+                    (Stream::Tcp(stream), Connection { local: Local::Tcp(local), peer: Some(peer.ip()) })
                 }),
-                Listener::Unix(unix) => unix.accept().await.map(|(stream, _)| {
-                    tokio::spawn(server.connections.track_future(connection(
-                        Arc::clone(&server),
-                        stream,
-                        Local::Unix,
-                        permit,
-                    )))
-                }),
+                Listener::Unix(unix) => unix
+                    .accept()
+                    .await
+                    .map(|(stream, _)| (Stream::Unix(stream), Connection { local: Local::Unix, peer: None })),
             };
-            if let Err(error) = connection {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            // The permit comes after the connection: a quiet listener must not hold one while it waits.
+            match (accepted, Arc::clone(&permits).acquire_owned().await) {
+                (Ok((stream, from)), Ok(permit)) => server.spawn(stream, from, permit),
+                (Err(error), _) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+                (_, Err(_)) => return, // the semaphore is never closed
             }
         }
     };
@@ -127,12 +156,8 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
     }
 }
 
-async fn connection<S>(
-    server: Arc<Server>,
-    stream: S,
-    local: Local,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) where
+async fn connection<S>(server: &Server, stream: S, from: Connection)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let metrics = &server.common.metrics;
@@ -140,7 +165,7 @@ async fn connection<S>(
     metrics.connections.inc();
     let service =
         server.router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(local);
+            request.extensions_mut().insert(from);
             request.map(axum::body::Body::new)
         });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
@@ -163,5 +188,4 @@ async fn connection<S>(
         tracing::debug!(%error, "connection ended with an error");
     }
     metrics.connections.dec();
-    drop(permit);
 }

@@ -33,7 +33,7 @@ pub struct Pair {
 pub struct History(ArcSwap<Pair>);
 
 impl History {
-    /// Follows the readings until `stop` is cancelled or their source is gone.
+    /// Follows the readings until `stop` is cancelled.
     pub async fn follow(
         &self,
         mut readings: watch::Receiver<Arc<SchedulerReading>>,
@@ -44,7 +44,8 @@ impl History {
             self.push(now);
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = readings.changed() => if changed.is_err() { return },
+                // The source may stop first; there is nothing to follow then, but nobody asked us to end.
+                changed = readings.changed() => if changed.is_err() { return stop.cancelled().await },
             }
         }
     }

@@ -84,11 +84,21 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet as the store remembers it.
+    /// The fleet as the store remembers it; empty while its disk does not answer.
     ///
     /// # Errors
-    /// The store's.
+    /// [`store::Error::Closed`].
     pub async fn restore(store: &Store) -> Result<Self, store::Error> {
+        match Self::read(store).await {
+            Err(store::Error::Disk(words)) => {
+                warn!("fleet begins empty, its store cannot be read: {words}");
+                Ok(Self::default())
+            }
+            other => other,
+        }
+    }
+
+    async fn read(store: &Store) -> Result<Self, store::Error> {
         let fleet = Self::default();
         let mut newest = BTreeMap::<String, StreamRow>::new();
         for row in store.streams().await? {

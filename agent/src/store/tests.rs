@@ -1,5 +1,7 @@
 //! The store against repeated, reordered and interrupted batches, and disks that misbehave.
 
+mod kill;
+
 use std::collections::BTreeSet;
 
 use super::*;

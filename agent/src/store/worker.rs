@@ -112,14 +112,14 @@ impl Worker {
     }
 
     /// Batches that are there, up to the first command of another kind.
-    fn gather(&mut self, first: Command) -> (Vec<Box<Append>>, Option<Command>) {
+    fn gather(&mut self, first: Command) -> (Vec<Append>, Option<Command>) {
         let (mut group, mut bytes) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
                 Command::Append(append) => {
                     bytes += append.permit.num_permits();
-                    group.push(append);
+                    group.push(*append);
                 }
                 other => return (group, Some(other)),
             }
@@ -129,7 +129,7 @@ impl Worker {
         (group, None)
     }
 
-    fn commit(&mut self, group: Vec<Box<Append>>) {
+    fn commit(&mut self, group: Vec<Append>) {
         let batches: Vec<_> = group.iter().map(|append| &append.batch).collect();
         let mut result = self.apply(&batches);
         if let Err(disk::Error::Replaced { .. }) = result {

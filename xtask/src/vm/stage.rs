@@ -51,6 +51,8 @@ impl Stage {
             ("SEXTANT_FIXTURES", "/share/fixtures"),
             ("SEXTANT_GOLDEN", "/share/golden"),
             ("RUST_BACKTRACE", "1"),
+            // Of panics only: a test's error says where by its words.
+            ("RUST_LIB_BACKTRACE", "0"),
         ] {
             job.environment.push((name.to_owned(), value.to_owned()));
         }

@@ -222,46 +222,66 @@ async fn what_is_no_json_never_leaves_and_never_blocks() {
     assert_eq!(receiver.stored.lock().unwrap().keys().copied().collect::<Vec<_>>(), [1, 4]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_receiver_that_refuses_everything_does_not_empty_the_spool() {
     let (spool, receiver) = (spool(), receiver(Vec::new(), Some("0")));
     spool.append_many(vec![b"0".to_vec(); 1_000]).await.unwrap();
-    let cancel = CancellationToken::new();
-    let running = tokio::spawn(forwarder(&spool, &receiver).run(cancel.clone()));
-    time::sleep(Duration::from_secs(600)).await;
+    let mut forwarder = forwarder(&spool, &receiver);
+    let mut passed = Duration::ZERO;
+    while passed < Duration::from_secs(600) {
+        if let Step::Failed(pause) = forwarder.step().await {
+            passed += pause;
+        }
+    }
     let refused = spool.accounts().dropped["refused"];
     assert!((5..60).contains(&refused), "{refused} records dropped in ten minutes");
-    cancel.cancel();
-    running.await.unwrap();
 
     let deaf = self::receiver(vec![Fate::RefuseEnvelope; 200], None);
-    let mut forwarder = forwarder(&spool, &deaf);
+    let mut forwarder = self::forwarder(&spool, &deaf);
     for _ in 0..200 {
         assert!(matches!(forwarder.step().await, Step::Failed(_)));
     }
     assert_eq!(spool.accounts().dropped["refused"], refused);
 }
 
-#[tokio::test(start_paused = true)]
+/// The spool's thread does not know the paused clock, so pauses are read, not slept.
+#[tokio::test]
 async fn a_dead_receiver_is_asked_ever_less_often_and_then_at_once_again() {
-    let (spool, receiver) = (spool(), receiver(vec![Fate::Lose; 60], None));
-    fill(&spool, 5).await;
-    let cancel = CancellationToken::new();
+    let mut fates = vec![Fate::Lose; 60];
+    fates.extend([Fate::Take, Fate::Lose]);
+    let (spool, receiver) = (spool(), receiver(fates, None));
+    let mut forwarder = forwarder(&spool, &receiver);
+    fill(&spool, 15).await;
+    let pauses = drain(&mut forwarder).await;
+    let millis = |range: std::ops::Range<u64>, pause: &Duration| {
+        range.contains(&u64::try_from(pause.as_millis()).unwrap())
+    };
+    assert!(millis(200..400, &pauses[0]), "{pauses:?}");
+    assert!(pauses[10..60].iter().all(|pause| millis(15_000..30_001, pause)), "{pauses:?}");
+    assert!(pauses[..60].iter().sum::<Duration>() > Duration::from_secs(600));
+    assert!(millis(200..400, &pauses[60]), "a success begins a new series: {pauses:?}");
+    assert_all(&spool, &receiver, 15);
+    let link = forwarder.link().borrow().clone();
+    assert_eq!(
+        (link.failures, link.last_success_at_ns, link.last_error.as_deref()),
+        (0, Some(9), Some("lost"))
+    );
+}
+
+#[tokio::test]
+async fn a_running_forwarder_waits_and_goes_on() {
+    let (spool, receiver) = (spool(), receiver(vec![Fate::Lose, Fate::Lose], None));
+    let (cancel, start) = (CancellationToken::new(), Instant::now());
     let running = tokio::spawn(forwarder(&spool, &receiver).run(cancel.clone()));
-    let start = Instant::now();
-    while spool.accounts().spooled > 0 {
-        time::sleep(Duration::from_millis(100)).await;
-    }
-    let sent: Vec<_> = receiver.sent.lock().unwrap().iter().map(|(at, ..)| *at).collect();
-    let pauses: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(sent.len(), 61);
-    assert!(pauses[0] >= Duration::from_millis(200) && pauses[0] < Duration::from_millis(500), "{pauses:?}");
-    let late = Duration::from_millis(14_999)..Duration::from_millis(30_500);
-    assert!(pauses[10..].iter().all(|pause| late.contains(pause)), "{pauses:?}");
-    assert!(start.elapsed() > Duration::from_secs(600));
-    assert_all(&spool, &receiver, 5);
+    fill(&spool, 5).await;
+    let mut changes = spool.status();
+    changes.wait_for(|status| status.ledger.acknowledged == 5).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    spool.append(b"6".to_vec()).await.unwrap();
+    changes.wait_for(|status| status.ledger.acknowledged == 6).await.unwrap();
     cancel.cancel();
     running.await.unwrap();
+    assert_all(&spool, &receiver, 6);
 }
 
 #[tokio::test(start_paused = true)]

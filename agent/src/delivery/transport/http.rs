@@ -152,32 +152,4 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(receiver: &str) -> Result<String, Error> {
-        Http::new(receiver, Duration::from_secs(1)).map(|http| http.target())
-    }
-
-    #[test]
-    fn the_path_is_appended_to_whatever_is_given() {
-        for receiver in ["http://r:8080", "http://r:8080/", "http://r:8080/?a=b#c"] {
-            assert_eq!(target(receiver).unwrap(), "http://r:8080/api/v1/ingest");
-        }
-        assert_eq!(target("http://r/behind/").unwrap(), "http://r/behind/api/v1/ingest");
-    }
-
-    #[test]
-    fn wrong_receivers_are_named() {
-        for receiver in ["", "r:8080", "https://r", "file:///etc", "http://", "http://u:p@r", "unix:/run/x"] {
-            let error = target(receiver).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("receiver {receiver}:")), "{error}");
-        }
-    }
-
-    #[test]
-    fn foreign_words_are_one_short_line() {
-        let text = words(StatusCode::BAD_GATEWAY, "<html>\n\x1b[31m".repeat(100).as_bytes());
-        assert!(text.chars().count() <= MAX_WORDS && !text.contains(['\n', '\x1b']), "{text}");
-    }
-}
+mod tests;

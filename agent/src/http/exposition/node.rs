@@ -1,4 +1,5 @@
-//! What the node read: the scheduler, its variables and events, pods, sources.
+//! What the node read: the scheduler, its variables and events, and the state of every source. Pods are counted
+//! by their source's own metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
 use super::{Number, Writer, seconds};
-use crate::domain::pod::PodMap;
 use crate::domain::scheduler::{SchedulerReading, State, Value};
 use crate::domain::source::{Condition, SourceHealth};
 
@@ -22,8 +22,6 @@ const MAX_VARIABLES: usize = 2_000;
 pub struct NodeCollector {
     /// The latest reading of the scheduler.
     pub scheduler: watch::Receiver<Arc<SchedulerReading>>,
-    /// The latest walk of the pods.
-    pub pods: watch::Receiver<Arc<PodMap>>,
     /// The state of every source.
     pub sources: watch::Receiver<Vec<SourceHealth>>,
 }
@@ -34,8 +32,6 @@ impl Collector for NodeCollector {
         let reading = Arc::clone(&self.scheduler.borrow());
         scheduler(&mut writer, &reading)?;
         variables(&mut writer, &reading)?;
-        let map = Arc::clone(&self.pods.borrow());
-        pods(&mut writer, &map)?;
         let sources = self.sources.borrow().clone();
         health(&mut writer, &sources)
     }
@@ -103,31 +99,6 @@ fn variables(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result
     let beyond = u64::try_from(reading.raw.len().saturating_sub(MAX_VARIABLES)).unwrap_or(u64::MAX);
     let help = "Variables beyond the limit on series";
     writer.gauge("scheduler_variables_left_out", help, None, Some(Number::Unsigned(beyond)))
-}
-
-fn pods(writer: &mut Writer<'_>, map: &PodMap) -> fmt::Result {
-    if map.at_ns == 0 {
-        return Ok(());
-    }
-    let count = |count: usize| Some(Number::Unsigned(u64::try_from(count).unwrap_or(u64::MAX)));
-    writer.gauge("pods", "Pods of this node", None, count(map.pods.len()))?;
-    let containers = map.pods.iter().map(|pod| pod.containers.len()).sum();
-    writer.gauge(
-        "pod_containers",
-        "Containers of this node's pods, sandboxes included",
-        None,
-        count(containers),
-    )?;
-    writer.gauge("pod_processes", "Processes in pods", None, count(map.pod_tasks()))?;
-    writer.gauge(
-        "host_processes",
-        "Processes in no container",
-        None,
-        Some(Number::Unsigned(map.host.tasks)),
-    )?;
-    let skipped = map.skipped.iter().map(|&(reason, count)| ([("reason", reason)], Number::Unsigned(count)));
-    let help = "Entries that the last walk could not read; vanished ones are not counted";
-    writer.gauges(("pods_skipped_entries", help), None, skipped)
 }
 
 fn health(writer: &mut Writer<'_>, sources: &[SourceHealth]) -> fmt::Result {

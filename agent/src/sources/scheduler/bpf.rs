@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{Mmap, MmapOptions};
 
-use super::maps::{Mapped, Word};
+use super::maps::{Mapped, Run, Word};
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -193,6 +193,13 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     }
 }
 
+/// The `n`th word behind a pointer, which the caller proves to be valid and aligned.
+macro_rules! load {
+    ($atomic:ty, $at:expr, $n:expr) => {
+        (*$at.cast::<$atomic>().add($n)).load(Ordering::Relaxed)
+    };
+}
+
 /// The elements of an array map, shared with the kernel, for reading.
 pub(super) struct Memory(Mmap);
 
@@ -216,45 +223,42 @@ impl Memory {
 
     fn byte(&self, offset: usize) -> Option<u8> {
         let at = self.at(offset, 1)?;
-        // SAFETY: inside the mapping; other writers of this memory are in the kernel, so nothing here races.
+        // SAFETY: inside the mapping; an atomic may share memory with the kernel's writers.
         Some(unsafe { &*at.cast::<AtomicU8>() }.load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    fn word(&self, word: Word) -> Option<u64> {
-        let (offset, size) = (word.offset as usize, usize::from(word.size));
-        let at = self.at(offset, size)?;
-        if at.addr() % size.max(1) != 0 {
-            return self.bytewise(offset, size);
-        }
-        // SAFETY: inside the mapping and aligned to its size; atomics may share memory with other writers.
-        unsafe {
-            Some(match size {
-                8 => (*at.cast::<AtomicU64>()).load(Ordering::Relaxed),
-                4 => (*at.cast::<AtomicU32>()).load(Ordering::Relaxed).into(),
-                2 => (*at.cast::<AtomicU16>()).load(Ordering::Relaxed).into(),
-                1 => (*at.cast::<AtomicU8>()).load(Ordering::Relaxed).into(),
-                _ => return self.bytewise(offset, size),
-            })
-        }
     }
 
     /// Packed structs: such a word may be torn, like every reader's.
     #[cold]
-    fn bytewise(&self, offset: usize, size: usize) -> Option<u64> {
+    fn bytewise(&self, word: Word) -> Option<u64> {
         let mut bytes = [0; 8];
-        for (at, byte) in bytes.get_mut(..size)?.iter_mut().enumerate() {
-            *byte = self.byte(offset + at)?;
+        for (at, byte) in (word.offset as usize..).zip(bytes.get_mut(..usize::from(word.size))?) {
+            *byte = self.byte(at)?;
         }
         Some(u64::from_le_bytes(bytes))
     }
 }
 
 impl Mapped for Memory {
-    fn gather(&self, words: &[Word], out: &mut Vec<u64>) -> Option<()> {
-        out.reserve(words.len());
-        for &word in words {
-            out.push(self.word(word)?);
+    fn gather(&self, runs: &[Run], out: &mut Vec<u64>) -> Option<()> {
+        for run in runs {
+            let (size, count) = (usize::from(run.first.size), run.count as usize);
+            let at = self.at(run.first.offset as usize, size.checked_mul(count)?)?;
+            let aligned = at.addr().is_multiple_of(size.max(1));
+            // SAFETY: by `at` the whole run lies inside the mapping, and it is aligned to its words' size;
+            // atomics may share memory with the kernel's writers.
+            unsafe {
+                match size {
+                    8 if aligned => out.extend((0..count).map(|n| load!(AtomicU64, at, n))),
+                    4 if aligned => out.extend((0..count).map(|n| u64::from(load!(AtomicU32, at, n)))),
+                    2 if aligned => out.extend((0..count).map(|n| u64::from(load!(AtomicU16, at, n)))),
+                    1 => out.extend((0..count).map(|n| u64::from(load!(AtomicU8, at, n)))),
+                    _ => {
+                        for word in run.words() {
+                            out.push(self.bytewise(word)?);
+                        }
+                    }
+                }
+            }
         }
         Some(())
     }

@@ -3,7 +3,7 @@
 //! Sections mapped into memory cost one load per word. Frozen sections are read once, when they are opened.
 //! Sections that must be copied by a system call are copied each time, large ones only now and then.
 
-use super::maps::{OpenMap, ReadError, Word};
+use super::maps::{OpenMap, ReadError, Run, Word};
 
 /// A copied section above this size is large: copying 64 KiB takes some 10 us.
 pub const LARGE_SECTION_BYTES: u32 = 64 << 10;
@@ -16,7 +16,7 @@ pub struct Section {
 }
 
 enum Source {
-    Mapped,
+    Mapped(Vec<Run>),
     /// The words as they will always be.
     Frozen(Vec<u64>),
     Copied {
@@ -73,7 +73,7 @@ impl Section {
     pub fn new(map: Box<dyn OpenMap>, words: Vec<Word>) -> Result<Self, ReadError> {
         let (frozen, mapped) = (map.info().frozen, map.mapped().is_some());
         let source = match mapped {
-            true => Source::Mapped,
+            true => Source::Mapped(Run::of(&words)),
             false => Source::Copied { buffer: Vec::new(), words: Vec::new(), read_at_ns: None },
         };
         let mut section = Self { map, words, source };
@@ -88,8 +88,8 @@ impl Section {
     fn sample(&mut self, mono_ns: u64, large_interval_ns: u64, out: &mut Vec<u64>) -> Result<(), ReadError> {
         match &mut self.source {
             Source::Frozen(values) => out.extend_from_slice(values),
-            Source::Mapped => {
-                let gathered = self.map.mapped().and_then(|mapped| mapped.gather(&self.words, out));
+            Source::Mapped(runs) => {
+                let gathered = self.map.mapped().and_then(|mapped| mapped.gather(runs, out));
                 gathered.ok_or_else(|| outside(0))?;
             }
             Source::Copied { buffer, words, read_at_ns } => {

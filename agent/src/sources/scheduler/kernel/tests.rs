@@ -3,6 +3,7 @@
 use super::*;
 use crate::sources::scheduler::fixture::{RealSection, rustland_1_0};
 use crate::sources::scheduler::image::Image;
+use crate::sources::scheduler::maps::{Run, Word};
 use crate::sources::scheduler::struct_ops;
 
 /// A real rustland `.bss`, or `None` where this process may not make one.
@@ -54,6 +55,28 @@ fn live_values_are_read_by_mapping_and_by_copy() {
         copied.copy_from_slice(&image.sampler.copy(0, 0, 92).expect("inside"));
         assert_eq!(copied, value(131, u64::MAX, 2));
     }
+}
+
+#[test]
+fn mapped_words_of_every_width_and_alignment_equal_the_copied_bytes() {
+    let Some(section) = section(true) else { return };
+    let bytes: Vec<u8> = (0..92).map(|at: u8| at.wrapping_mul(37) ^ 0x5a).collect();
+    section.write(&bytes).expect("written");
+    let map = KernelReader::new(&HostRoots::default()).open(section.id().expect("known")).expect("opens");
+    let mapped = map.mapped().expect("it is mappable");
+    for size in [1, 2, 4, 8] {
+        let words: Vec<_> = (0..=92 - u32::from(size)).map(|offset| Word { offset, size }).collect();
+        let every_other: Vec<_> = words.iter().copied().step_by(size.into()).collect();
+        for words in [words, every_other] {
+            let mut out = Vec::new();
+            mapped.gather(&Run::of(&words), &mut out).expect("inside");
+            let expected: Vec<_> = words.iter().map(|word| word.read(&bytes).expect("inside")).collect();
+            assert_eq!(out, expected, "{size} bytes wide");
+        }
+    }
+    let beyond = Run { first: Word { offset: 88, size: 4 }, count: 2 };
+    assert_eq!(mapped.gather(&[beyond], &mut Vec::new()), None);
+    assert_eq!(mapped.copy(90, &mut [0; 3]), None);
 }
 
 #[test]

@@ -69,3 +69,13 @@ fn a_word_outside_is_an_error_and_leaves_nothing_behind() {
         assert_eq!(sampler.copy(0, 0, 2).expect("inside"), [1, 0]);
     }
 }
+
+#[test]
+fn words_that_follow_one_another_are_one_run() {
+    let word = |offset, size| Word { offset, size };
+    let words = [word(0, 4), word(8, 8), word(16, 8), word(24, 4), word(28, 4), word(40, 4), word(40, 4)];
+    let runs = Run::of(&words);
+    let shape: Vec<_> = runs.iter().map(|run| (run.first.offset, run.first.size, run.count)).collect();
+    assert_eq!(shape, [(0, 4, 1), (8, 8, 2), (24, 4, 2), (40, 4, 1), (40, 4, 1)]);
+    assert_eq!(runs.iter().flat_map(|run| run.words()).collect::<Vec<_>>(), words);
+}

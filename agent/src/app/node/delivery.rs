@@ -1,0 +1,55 @@
+//! The node's way out: a spool and a forwarder, or nothing where no receiver is configured.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use prometheus_client::registry::Registry;
+
+use crate::app::host_facts::HostFacts;
+use crate::app::{delivery_view, wall_ns};
+use crate::config::Config;
+use crate::delivery::forwarder::{Forwarder, Sender};
+use crate::delivery::metrics::{ForwardMetrics, SpoolMetrics, register_age};
+use crate::delivery::spool::Spool;
+use crate::delivery::status::StatusDoor;
+use crate::delivery::transport::http::Http;
+use crate::http::node::DeliveryView;
+use crate::task::{Phase, Supervisor};
+
+/// Where records go, and how `/status` sees it.
+pub(super) struct Delivery {
+    pub(super) spool: Option<Spool>,
+    pub(super) view: DeliveryView,
+}
+
+/// Opens the spool and starts the forwarder.
+pub(super) fn start(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    facts: &HostFacts,
+    registry: &mut Registry,
+) -> Result<Delivery> {
+    let Some(url) = &config.forward.receiver else {
+        return Ok(Delivery { spool: None, view: Arc::new(|_| crate::api::status::Delivery::default()) });
+    };
+    let dir = &config.node.data_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make {}; --data-dir chooses another place", dir.display()))?;
+    let spool = Spool::open(dir, &config.spool, SpoolMetrics::register(registry), wall_ns)
+        .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
+    register_age(registry, &spool, wall_ns);
+    let transport = Http::new(url, Duration::from_millis(config.forward.connect_timeout_ms))?;
+    let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
+    let metrics = ForwardMetrics::register(registry);
+    let forwarder = Forwarder::new(spool.clone(), transport, &config.forward, sender, metrics, wall_ns);
+    let door = StatusDoor::new(&spool, Some(forwarder.link()), wall_ns);
+    let (token, closing) = (supervisor.token(Phase::Delivery), spool.clone());
+    supervisor.critical(Phase::Delivery, "forwarder", async move {
+        forwarder.run(token).await;
+        closing.close().await;
+        Ok::<_, Infallible>(())
+    });
+    Ok(Delivery { spool: Some(spool), view: Arc::new(move |now_ns| delivery_view::of(&door.now(), now_ns)) })
+}

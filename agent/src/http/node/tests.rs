@@ -1,0 +1,7 @@
+//! The node's router as clients meet them: one request in, one answer out.
+
+mod compat;
+mod golden;
+mod harness;
+mod hostile;
+mod listener;

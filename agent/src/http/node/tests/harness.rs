@@ -1,0 +1,98 @@
+//! A node without its sources: snapshots are set by the test, posts are taken by a fake recorder.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::bss::Record;
+use crate::api::status::Delivery;
+use crate::domain::pod::PodMap;
+use crate::domain::scheduler::SchedulerReading;
+use crate::domain::source::SourceHealth;
+use crate::http::door::{self, AcceptError};
+use crate::http::exposition::node::NodeCollector;
+use crate::http::node::{Handles, NodeState};
+use crate::http::testing::{NOW_NS, identity};
+use crate::http::{Common, Config, Parts, Role, metrics};
+
+pub(super) struct Node {
+    pub(super) router: Router,
+    pub(super) state: NodeState,
+    pub(super) common: Common,
+    pub(super) scheduler: watch::Sender<Arc<SchedulerReading>>,
+    pub(super) pods: watch::Sender<Arc<PodMap>>,
+    pub(super) sources: watch::Sender<Vec<SourceHealth>>,
+    pub(super) draining: CancellationToken,
+    /// Records that the fake recorder took.
+    pub(super) recorded: Arc<AtomicU64>,
+}
+
+/// What the fake recorder answers.
+#[derive(Clone)]
+pub(super) enum Recorder {
+    None,
+    Takes,
+    Answers(AcceptError),
+}
+
+pub(super) fn node() -> Node {
+    node_with(Config::default(), Recorder::None)
+}
+
+/// Needs a runtime: the fake recorder is a task.
+pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
+    let (scheduler, readings) = watch::channel(Arc::default());
+    let (pods, maps) = watch::channel(Arc::default());
+    let (sources, healths) = watch::channel(Vec::new());
+    let (mut registry, _panics) = crate::telemetry::registry("node");
+    let ours = registry.sub_registry_with_prefix("sextant");
+    let metrics = metrics::Metrics::register(ours);
+    ours.register_collector(Box::new(NodeCollector {
+        scheduler: readings.clone(),
+        sources: healths.clone(),
+    }));
+    let draining = CancellationToken::new();
+    let common = Common::from(Parts {
+        config,
+        identity: identity(Role::Node),
+        clock: || NOW_NS,
+        registry,
+        metrics,
+        sources: healths,
+        draining: draining.clone(),
+    });
+    let recorded = Arc::new(AtomicU64::new(0));
+    let handles = Handles {
+        scheduler: readings,
+        pods: maps,
+        delivery: Arc::new(|_| Delivery::default()),
+        recorder: fake_recorder(answer, Arc::clone(&recorded)),
+    };
+    let state = NodeState::new(common.clone(), handles);
+    let router = crate::http::node::router(&state);
+    Node { router, state, common, scheduler, pods, sources, draining, recorded }
+}
+
+fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
+    if matches!(answer, Recorder::None) {
+        return None;
+    }
+    let (recorder, mut posts) = door::channel();
+    tokio::spawn(async move {
+        while let Some(post) = posts.recv().await {
+            let result = match &answer {
+                Recorder::Answers(error) => Err(error.clone()),
+                _ => Ok(()),
+            };
+            if result.is_ok() {
+                let count = post.records.iter().filter(|record| **record != Record::default()).count();
+                recorded.fetch_add(u64::try_from(count).expect("small"), Ordering::Relaxed);
+            }
+            let _ = post.reply.send(result);
+        }
+    });
+    Some(recorder)
+}

@@ -1,0 +1,191 @@
+//! The receiver's routes over a real store in a temporary directory.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::exposition::FleetCollector;
+use super::*;
+use crate::api::pods::Pods;
+use crate::http::testing::{NOW_NS, get, identity, post, samples};
+use crate::http::{Config, Parts, Role, metrics};
+use crate::receiver::{fleet::Fleet, ingest};
+use crate::store::{self, Store};
+
+struct Receiver {
+    router: Router,
+    _dir: tempfile::TempDir,
+}
+
+async fn receiver() -> Receiver {
+    receiver_with(Config::default()).await
+}
+
+async fn receiver_with(config: Config) -> Receiver {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut registry, _panics) = crate::telemetry::registry("receiver");
+    let ours = registry.sub_registry_with_prefix("sextant");
+    let store =
+        Store::open(dir.path(), &store::Config::default(), store::Metrics::register(ours)).expect("a store");
+    let fleet = Arc::new(Fleet::restore(&store).await.expect("an empty fleet"));
+    let door = Arc::new(Ingest::new(store, fleet, ingest::Metrics::register(ours), || NOW_NS));
+    let metrics = metrics::Metrics::register(ours);
+    ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&door), clock: || NOW_NS }));
+    let common = Common::from(Parts {
+        config,
+        identity: identity(Role::Receiver),
+        clock: || NOW_NS,
+        registry,
+        metrics,
+        sources: watch::channel(Vec::new()).1,
+        draining: CancellationToken::new(),
+    });
+    Receiver { router: router(&ReceiverState::new(common, door)), _dir: dir }
+}
+
+fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {
+    let records: Vec<_> = bodies
+        .iter()
+        .map(|body| {
+            let mut record = body.clone();
+            record["at_ns"] = json!(NOW_NS - 2_000_000_000);
+            record["boot_id"] = json!("b");
+            record
+        })
+        .collect();
+    let accounts = json!({"produced": 10, "acknowledged": 0, "spooled": bodies.len(), "spooled_bytes": 1,
+        "dropped": {"spool_full": 2}, "oldest_at_ns": null});
+    json!({"version": 1, "node": node, "boot_id": "b", "spool_id": "s", "first_seq": first_seq,
+        "accounts": accounts, "records": records})
+    .to_string()
+}
+
+fn pods() -> Value {
+    json!({"kind": "pods", "body": Pods::from(&samples::pods())})
+}
+
+#[test]
+fn the_openapi_document_is_golden() {
+    let golden = expect_test::expect_file!["../../../../tests/golden/openapi-receiver.json"];
+    golden.assert_eq(&crate::http::openapi::to_json(&document()));
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_once_and_seen_everywhere() {
+    let receiver = receiver().await;
+    let body = batch("worker-7", 1, &[pods(), json!({"kind": "bss_posted", "body": {"nr_queued": 5}})]);
+    let ack = post(&receiver.router, "/api/v1/ingest", body.clone()).await;
+    assert_eq!((ack.status, ack.text()), (StatusCode::OK, r#"{"acked_seq":2,"stored":2,"duplicates":0}"#));
+    let again = post(&receiver.router, "/api/v1/ingest", body).await;
+    assert_eq!(again.text(), r#"{"acked_seq":2,"stored":0,"duplicates":2}"#);
+
+    let nodes = get(&receiver.router, "/api/v1/nodes").await.json();
+    let node = &nodes["nodes"][0];
+    assert_eq!((&node["node"], &node["stored"], &node["pods"]), (&json!("worker-7"), &json!(2), &json!(2)));
+    assert_eq!(node["lag_seconds"], 2.0);
+    let latest = get(&receiver.router, "/api/v1/metrics").await.json();
+    assert_eq!((&latest["success"], &latest["data"]["nr_queued"]), (&json!(true), &json!(5)));
+
+    let metrics = get(&receiver.router, "/metrics").await;
+    for line in [
+        "sextant_nodes 1",
+        "sextant_node_stored_records_total{node=\"worker-7\"} 2",
+        "sextant_node_dropped_records_total{node=\"worker-7\",reason=\"spool_full\"} 2",
+    ] {
+        assert!(metrics.text().lines().any(|have| have == line), "{line} is missing:\n{}", metrics.text());
+    }
+}
+
+#[tokio::test]
+async fn the_fleets_pods_are_the_references_with_their_node() {
+    let receiver = receiver().await;
+    let empty = get(&receiver.router, "/api/v1/pods/pids").await.json();
+    assert_eq!((&empty["success"], &empty["pods"]), (&json!(true), &json!([])));
+    for node in ["a", "b", "c"] {
+        let pods = if node == "b" { json!({"kind": "pods", "body": Pods::default()}) } else { pods() };
+        let ack = post(&receiver.router, "/api/v1/ingest", batch(node, 1, &[pods])).await;
+        assert_eq!(ack.status, StatusCode::OK, "{}", ack.text());
+    }
+    let all = get(&receiver.router, "/api/v1/pods/pids").await.json();
+    let nodes: Vec<_> =
+        all["pods"].as_array().expect("a list").iter().map(|pod| pod["node"].clone()).collect();
+    assert_eq!(nodes, ["a", "a", "c", "c"], "a node without pods breaks no comma");
+    let mut first = all["pods"][0].clone();
+    first.as_object_mut().expect("an object").remove("node");
+    assert_eq!(first["pod_name"], "loki-0");
+    assert_eq!(first["processes"][0], json!({"pid": 717_720, "command": "pause", "ppid": 717_576}));
+    let one = get(&receiver.router, "/api/v1/pods/pids?node=c").await.json();
+    assert_eq!(one["pods"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_refused_batch_names_what_is_wrong() {
+    let receiver = receiver().await;
+    let bad_record = batch("worker-7", 1, &[pods(), json!({"kind": "nonsense", "body": 1})]);
+    let refused = post(&receiver.router, "/api/v1/ingest", bad_record).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        (&refused.json()["success"], &refused.json()["refused"]),
+        (&json!(false), &json!({"record": 1}))
+    );
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\0",
+        r#"{"version":1}"#,
+        &batch("../etc", 1, &[pods()]),
+        &batch("n", 0, &[pods()]),
+    ] {
+        let refused = post(&receiver.router, "/api/v1/ingest", body.to_owned()).await;
+        assert_eq!(
+            (refused.status, &refused.json()["refused"]),
+            (StatusCode::BAD_REQUEST, &json!("envelope")),
+            "{body}"
+        );
+    }
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(post(&receiver.router, "/api/v1/ingest", deep).await.status, StatusCode::BAD_REQUEST);
+    let long =
+        post(&receiver.router, "/api/v1/ingest", vec![b' '; Config::default().ingest_body_bytes + 1]).await;
+    assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(get(&receiver.router, "/api/v1/nodes").await.json()["nodes"], json!([]), "nothing was stored");
+}
+
+#[tokio::test]
+async fn posted_records_are_stored_here_too() {
+    let receiver = receiver().await;
+    assert_eq!(
+        get(&receiver.router, "/api/v1/metrics").await.json()["message"],
+        "No metrics data available yet"
+    );
+    let taken = post(&receiver.router, "/api/v1/metrics", r#"{"usersched_last_run_at":9}"#).await;
+    assert_eq!(
+        taken.text(),
+        r#"{"success":true,"message":"Metrics received successfully","timestamp":"2025-06-19T10:30:00Z"}"#
+    );
+    let refused = post(&receiver.router, "/api/v1/metrics", r#"{"nr_queued":-9}"#).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(get(&receiver.router, "/api/v1/metrics").await.json()["data"]["usersched_last_run_at"], 9);
+    assert_eq!(
+        get(&receiver.router, "/api/v1/nodes").await.json()["nodes"],
+        json!([]),
+        "a sender is no node"
+    );
+    assert_eq!(get(&receiver.router, "/status").await.status, StatusCode::NOT_FOUND, "a node's route");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_wait_for_their_turn_and_then_are_told_to_come_again() {
+    let receiver = receiver_with(Config { max_bodies: 0, ..Config::default() }).await;
+    for path in ["/api/v1/ingest", "/api/v1/metrics"] {
+        let busy = post(&receiver.router, path, "{}").await;
+        assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    }
+    assert_eq!(get(&receiver.router, "/health").await.status, StatusCode::OK, "reading needs no turn");
+}

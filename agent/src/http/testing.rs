@@ -1,0 +1,207 @@
+//! What the tests of both roles share: a client of a router without a socket, and a node's snapshots.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use tower::ServiceExt as _;
+
+use super::{Identity, Role};
+
+/// 2025-06-19T10:30:00Z, the reference document's own.
+pub(super) const NOW_NS: i64 = 1_750_329_000_000_000_000;
+
+pub(super) fn identity(role: Role) -> Identity {
+    Identity {
+        role,
+        name: "worker-7".to_owned(),
+        kernel: "6.18.44".to_owned(),
+        machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        started_at_ns: NOW_NS - 90_061_000_000_000,
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
+    }
+}
+
+pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.expect("infallible");
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a complete body").to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+pub(super) async fn get(router: &Router, path: &str) -> Answer {
+    send(router, Request::get(path).body(Body::empty()).expect("a request")).await
+}
+
+pub(super) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
+    let request = Request::post(path).header("content-type", "application/json").body(body.into());
+    send(router, request.expect("a request")).await
+}
+
+/// A node's full set of snapshots, hostile names among them.
+pub(super) mod samples {
+    use super::NOW_NS;
+    use crate::domain::bss::{BssField, BssRecord};
+    use crate::domain::exit::{ExitKind, SchedulerExit};
+    use crate::domain::pod::{
+        CgroupKind, Container, ContainerId, Host, Pod, PodMap, PodUid, QosClass, Runtime, Task, TaskKey,
+    };
+    use crate::domain::scheduler::{
+        Epoch, Layout, OpsName, ScalarKind, SchedulerReading, Section, State, Unread, Variable,
+    };
+    use crate::domain::source::{Condition, SourceHealth};
+
+    pub(in crate::http) fn reading(mono_ns: u64, dispatches: u64) -> SchedulerReading {
+        let variable = |name: &str, kind, size| Variable {
+            name: name.to_owned(),
+            section: ".bss".into(),
+            ty: "u64".to_owned(),
+            kind,
+            offset: 0,
+            size,
+        };
+        let mut bss = BssRecord::default();
+        bss.set(BssField::NrUserDispatches, Some(dispatches));
+        bss.set(BssField::NrQueued, Some(10));
+        let layout = Layout {
+            sections: vec![Section {
+                name: ".bss".into(),
+                map_id: 17,
+                size: 4_096,
+                mapped: true,
+                frozen: false,
+            }],
+            variables: vec![
+                variable("nr_user_dispatches", ScalarKind::Unsigned, 8),
+                variable("delta.\"quoted\\\n", ScalarKind::Signed, 8),
+                variable("debug", ScalarKind::Bool, 1),
+                variable("mode", ScalarKind::Enum(vec![(2, "TWO".to_owned())].into()), 4),
+            ],
+            unread: vec![Unread {
+                name: "table".to_owned(),
+                section: ".bss".into(),
+                ty: "u64[64]".to_owned(),
+                size: 512,
+                why: "array",
+            }],
+        };
+        SchedulerReading {
+            at_ns: NOW_NS - 420_000_000,
+            mono_ns,
+            state: State::Enabled,
+            switch_all: Some(true),
+            nr_rejected: Some(0),
+            enable_seq: Some(3),
+            hotplug_seq: Some(0),
+            ops: Some(OpsName {
+                raw: "rustland_1.1.4_x86_64_unknown_linux_gnu".to_owned(),
+                base: "rustland".to_owned(),
+                version: Some("1.1.4".to_owned()),
+            }),
+            epoch: Some(Epoch { enable_seq: 3, struct_ops_map_id: 17 }),
+            user_pid: Some(1_234),
+            events: vec![("SCX_EV_SELECT_CPU_FALLBACK".to_owned(), dispatches / 2)],
+            layout: layout.into(),
+            raw: vec![dispatches, u64::MAX, 1, 2],
+            bss,
+            bss_absent: vec![(BssField::UserschedPid, "no such variable in any section".to_owned())],
+            last_exit: Some(SchedulerExit {
+                ops: "lavd".to_owned(),
+                enable_seq: 2,
+                kind: ExitKind::ErrorStall,
+                exit_code: 0,
+                reason: "runnable task stall".to_owned(),
+                msg: "kworker/0:1[32] failed to run for 5.120s".to_owned(),
+                detail: "exit record".to_owned(),
+                noticed_at_ns: NOW_NS - 60_000_000_000,
+            }),
+        }
+    }
+
+    /// The reference document's pod, and one that nobody could name.
+    pub(in crate::http) fn pods() -> PodMap {
+        let task = |pid, comm: &str, threads| Task {
+            key: TaskKey { pid, starttime_ticks: 99 },
+            ppid: 717_576,
+            comm: comm.into(),
+            threads,
+        };
+        let container = |id: &str, kind, tasks| Container {
+            id: (!id.is_empty()).then(|| ContainerId(id.to_owned())),
+            name: None,
+            runtime: Some(Runtime::Containerd),
+            kind,
+            cgroup: "/kubepods.slice/x".to_owned(),
+            cgroup_id: 4_242,
+            tasks,
+        };
+        let id = "5148a146ffbbe8672f11494843d54b8769d2eccc677c02027fc09aba192e3c67";
+        let pod = |uid: &str, name: Option<&str>, containers| Pod {
+            uid: PodUid(uid.to_owned()),
+            name: name.map(str::to_owned),
+            namespace: name.map(|_| "monitoring".to_owned()),
+            labels: [("app".to_owned(), "loki".to_owned())].into(),
+            qos: QosClass::Burstable,
+            named_by: name.map(|_| "files"),
+            containers,
+        };
+        let tasks = vec![task(717_720, "pause", 1), task(718_001, "loki", 30)];
+        let named = vec![container(id, CgroupKind::Container, tasks)];
+        let nameless = vec![
+            container("", CgroupKind::Pod, vec![task(9, "tmux: server", 1)]),
+            container("dead", CgroupKind::Container, Vec::new()),
+            container("mon", CgroupKind::Conmon, vec![task(10, "conmon", 1)]),
+        ];
+        PodMap {
+            at_ns: NOW_NS - 999_000_000,
+            generation: 7,
+            pods: vec![
+                pod("65979e01-4cb1-4d08-9dba-45530253ff00", Some("loki-0"), named),
+                pod("0123456789abcdef0123456789abcdef", None, nameless),
+            ],
+            host: Host { tasks: 180, threads: 300, containers: Vec::new() },
+            skipped: vec![("permission", 2)],
+        }
+    }
+
+    pub(in crate::http) fn sources() -> Vec<SourceHealth> {
+        let source = |name, condition| SourceHealth {
+            name,
+            condition,
+            collections: 41,
+            last_success_at_ns: Some(NOW_NS - 420_000_000),
+            last_duration_ns: 1_234_000,
+            ..SourceHealth::default()
+        };
+        vec![
+            source("scheduler", Condition::Up),
+            SourceHealth {
+                lacks: vec!["pod labels: mount the CRI socket (--run-root)".to_owned()],
+                last_error: Some("connect: permission denied".to_owned()),
+                failures: 3,
+                last_success_at_ns: None,
+                ..source("pod_names/cri", Condition::Degraded)
+            },
+        ]
+    }
+}

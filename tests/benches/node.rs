@@ -1,0 +1,130 @@
+//! `cargo xtask bench node`: the whole node process, as a DaemonSet would run it, beside 2,000 sleeping processes in
+//! 200 pod groups: size of the binary, memory and CPU at rest with 1 s intervals, and how fast `/api/v1/pods/pids`
+//! is answered from memory under 50 clients. Needs root, for the groups.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark starts the node and prints"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sextant_tests::hand_made::HandMade;
+use sextant_tests::role::{Role, sextant};
+
+const PODS: usize = 200;
+const PROCESSES: usize = 10;
+const CLIENTS: usize = 50;
+const REQUESTS: usize = 200;
+const REST: Duration = Duration::from_secs(30);
+/// Clock ticks per second that the kernel shows to user space.
+const USER_HZ: f64 = 100.0;
+
+fn main() -> Result<()> {
+    let hierarchies = HandMade::hierarchies()?;
+    let hierarchy = hierarchies.first().context("no hierarchy")?;
+    let mut load = HandMade::new(hierarchy, "bench-node")?;
+    for pod in 0..PODS {
+        let group = format!("kubepods/burstable/pod{pod:08x}-ba47-11ea-b2a7-0cc47ac5979e/{pod:064x}");
+        load.sleepers(&group, PROCESSES)?;
+    }
+    let dir = tempfile::tempdir()?;
+    let receiver = Role::start("receiver", &dir.path().join("receiver"), &[])?;
+    let socket = dir.path().join("node.sock");
+    let socket = socket.to_str().context("a path of plain letters")?;
+    let cgroup = hierarchy.to_str().context("a path of plain letters")?;
+    let args = ["--receiver", &receiver.url, "--unix-socket", socket, "--cgroup-root", cgroup];
+    let node = Role::start("node", &dir.path().join("node"), &args)?;
+    thread::sleep(Duration::from_secs(5));
+
+    println!("binary: {:.1} MB", mega(fs::metadata(sextant())?.len()));
+    let before = cpu_ticks(node.pid())?;
+    thread::sleep(REST);
+    let ticks = cpu_ticks(node.pid())? - before;
+    println!(
+        "at rest, 1 s interval, forwarding: RSS {:.1} MB, {:.2} % of one core over {} s",
+        mega(rss_bytes(node.pid())?),
+        f64::from(u32::try_from(ticks)?) / USER_HZ / REST.as_secs_f64() * 100.0,
+        REST.as_secs()
+    );
+
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let address = node.address().to_owned();
+            thread::spawn(move || client(&address))
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    let mut body_bytes = 0;
+    for client in clients {
+        let (own, bytes) = client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        latencies.extend(own);
+        body_bytes = bytes;
+    }
+    latencies.sort_unstable();
+    let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3;
+    println!(
+        "/api/v1/pods/pids, {CLIENTS} clients on the same cores, {body_bytes} B: p50 {:.2} ms, p99 {:.2} ms",
+        at(500),
+        at(990)
+    );
+    println!("RSS after that: {:.1} MB", mega(rss_bytes(node.pid())?));
+    Ok(())
+}
+
+/// One keep-alive connection that asks every 100 ms, as a dashboard would; when each answer was whole.
+fn client(address: &str) -> Result<(Vec<Duration>, usize)> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    let mut latencies = Vec::with_capacity(REQUESTS);
+    let mut body = Vec::new();
+    for _ in 0..REQUESTS {
+        let asked = Instant::now();
+        write!(writer, "GET /api/v1/pods/pids HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+        let mut length = 0;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+            ensure!(!line.is_empty(), "the node closed the connection");
+        }
+        body.resize(length, 0);
+        reader.read_exact(&mut body)?;
+        latencies.push(asked.elapsed());
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok((latencies, body.len()))
+}
+
+/// User and system time, fields 14 and 15 of `/proc/PID/stat`.
+fn cpu_ticks(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+    let fields: Vec<_> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+}
+
+fn rss_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask bench NAME`: one benchmark of `tests/benches`, built with optimization, beside the peers that it is
+//! compared with. Figures are printed, never asserted: they depend on the machine.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::{process, tools};
+
+/// Measure one thing and its peers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    what: What,
+    /// Passed on to the benchmark
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// The file names in `tests/benches`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// One sample of a scheduler's variables: lookups by system call, bpftool
+    Bss,
+    /// The whole node process at rest and under 50 clients
+    Node,
+    /// The map of pods: prometheus-process-exporter, psutil
+    Pods,
+    /// A walk over all processes in the kernel: /proc
+    Tasks,
+}
+
+impl What {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bss => "bss",
+            Self::Node => "node",
+            Self::Pods => "pods",
+            Self::Tasks => "tasks",
+        }
+    }
+
+    /// Debian packages whose programs the benchmark starts.
+    const fn peers(self) -> &'static [&'static str] {
+        match self {
+            Self::Bss => &["bpftool"],
+            Self::Pods => &["prometheus-process-exporter"],
+            Self::Node | Self::Tasks => &[],
+        }
+    }
+}
+
+/// Builds and runs the benchmark.
+pub(crate) fn main(args: &Args) -> Result<u8> {
+    let cache = Cache::open()?;
+    let mut path = Vec::new();
+    for peer in args.what.peers() {
+        // A benchmark says for itself which peer it could not start.
+        match tools::debian(&cache, peer) {
+            Ok(folder) => path.push(folder),
+            Err(error) => eprintln!("bench: without {peer}: {error:#}"),
+        }
+    }
+    if matches!(args.what, What::Node) {
+        crate::build_sextant(true)?;
+    }
+    let before = std::env::var_os("PATH").unwrap_or_default();
+    path.extend(std::env::split_paths(&before));
+    path.extend(["/usr/sbin".into(), "/sbin".into()]);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(crate::workspace())
+        .args(["bench", "--quiet", "--package", "sextant-tests", "--bench", args.what.name(), "--"])
+        .args(&args.rest)
+        .env("PATH", std::env::join_paths(path)?);
+    process::shown(&mut cargo)?;
+    Ok(0)
+}
