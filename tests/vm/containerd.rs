@@ -53,6 +53,11 @@ pub(crate) struct Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
+        // What a failed test left; containers outlive their runtime.
+        let left: Result<Sandboxes> = self.call("/runtime.v1.RuntimeService/ListPodSandbox", Nothing {});
+        for sandbox in left.map(|left| left.items).unwrap_or_default() {
+            let _best_effort = self.remove(&Running { sandbox: sandbox.id, container: String::new() });
+        }
         let _already_gone = self.child.kill();
         let _already_gone = self.child.wait();
         let _never_there = fs::remove_file(SOCKET);
@@ -179,6 +184,13 @@ struct Nothing {}
 struct Id {
     #[prost(string, tag = "1")]
     id: String,
+}
+
+/// `ListPodSandboxResponse`, of which only the ids are read.
+#[derive(Clone, PartialEq, Message)]
+struct Sandboxes {
+    #[prost(message, repeated, tag = "1")]
+    items: Vec<Id>,
 }
 
 /// `ContainerMetadata`, `ImageSpec`.
