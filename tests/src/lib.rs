@@ -1,6 +1,7 @@
 //! Harness shared by the integration tests.
 
 pub mod bpftool;
+pub mod cpu;
 pub mod hand_made;
 pub mod role;
 pub mod scheduler;

@@ -75,6 +75,12 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
         .args(["bench", "--quiet", "--package", "sextant-tests", "--bench", args.what.name(), "--"])
         .args(&args.rest)
         .env("PATH", std::env::join_paths(path)?);
+    if matches!(args.what, What::Pods) {
+        match tools::psutil(&cache) {
+            Ok(folder) => _ = cargo.env("PYTHONPATH", folder),
+            Err(error) => eprintln!("bench: without psutil: {error:#}"),
+        }
+    }
     process::shown(&mut cargo)?;
     Ok(0)
 }

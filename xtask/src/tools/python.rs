@@ -50,16 +50,28 @@ pub(super) fn program(cache: &Cache, package: &str, name: &str) -> Result<PathBu
 
 /// A package with its dependencies, started as `python3 -m module`.
 pub(super) fn module(cache: &Cache, package: &str, module: &str) -> Result<PathBuf> {
-    let (name, version) = split(package, "==")?;
-    // Some dependencies are compiled for one Python.
-    let tag = process::output(python()?.args(["-c", "import sys; print(sys.implementation.cache_tag)"]))?;
-    let tag = String::from_utf8_lossy(&tag).trim().to_owned();
-    let home = cache.entry(name, &format!("{version}-{tag}"), "about 15 s", |to| {
-        install(package, to)?;
+    let (name, _) = split(package, "==")?;
+    let home = compiled(cache, package, |to| {
         let line = format!("PYTHONPATH=$here exec python3 -m {module} \"$@\"");
         wrapper(&to.join("run").join(name), &line)
     })?;
     Ok(home.join("run").join(name))
+}
+
+/// A package with its dependencies, as a directory for `PYTHONPATH`.
+pub(super) fn library(cache: &Cache, package: &str) -> Result<PathBuf> {
+    compiled(cache, package, |_| Ok(()))
+}
+
+/// A package of which something may be compiled for one Python.
+fn compiled(cache: &Cache, package: &str, then: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let (name, version) = split(package, "==")?;
+    let tag = process::output(python()?.args(["-c", "import sys; print(sys.implementation.cache_tag)"]))?;
+    let tag = String::from_utf8_lossy(&tag).trim().to_owned();
+    cache.entry(name, &format!("{version}-{tag}"), "about 15 s", |to| {
+        install(package, to)?;
+        then(to)
+    })
 }
 
 fn install(package: &str, to: &Path) -> Result<()> {
