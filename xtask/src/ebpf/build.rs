@@ -44,7 +44,7 @@ fn flags(tools: &Tools, workspace: &Path) -> Result<Vec<String>> {
     let home = std::env::home_dir().context("no home directory")?;
     let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let remap = |from: &Path, to| format!("--remap-path-prefix={}={to}", from.display());
-    Ok(vec![
+    let mut flags = vec![
         // Decides the layout of registers only, which no program here looks at: one object for all machines.
         r#"--cfg=bpf_target_arch="x86_64""#.to_owned(),
         "-Clink-arg=--btf".to_owned(),
@@ -52,5 +52,12 @@ fn flags(tools: &Tools, workspace: &Path) -> Result<Vec<String>> {
         remap(&cargo, "/cargo"),
         remap(&tools.library, "/rust"),
         remap(workspace, "/sextant"),
-    ])
+    ];
+    // The folders below are named after the registry's host and a hash, which differ between machines. The last
+    // prefix that fits wins.
+    let sources = cargo.join("registry/src");
+    for entry in std::fs::read_dir(&sources).with_context(|| sources.display().to_string())? {
+        flags.push(remap(&entry?.path(), "/cargo/registry"));
+    }
+    Ok(flags)
 }
