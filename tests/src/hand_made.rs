@@ -96,9 +96,10 @@ impl HandMade {
     /// When it is none of these.
     pub fn kill(&mut self, pid: u32) -> Result<()> {
         let at = self.children.iter().position(|child| child.id() == pid).context("not one of these")?;
-        let mut child = self.children.swap_remove(at);
-        child.kill()?;
-        child.wait()?;
+        // It stays among the children until it is waited for: whatever fails, dropping them ends it.
+        self.children[at].kill()?;
+        self.children[at].wait()?;
+        self.children.swap_remove(at);
         Ok(())
     }
 }
