@@ -3,12 +3,14 @@
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
 //! - an exit: at once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
-//! - a posted record: at once, and its sender hears of success only after the spool's fsync.
+//! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
+//!   after it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +19,7 @@ use crate::delivery::spool::{self, Spool};
 use crate::domain::exit::SchedulerExit;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::SchedulerReading;
-use crate::http::door::{AcceptError, Post};
+use crate::http::door::{self, AcceptError, Post};
 
 /// How often the node speaks.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,9 @@ pub(super) struct Pace {
     /// Between two pod maps.
     pub(super) pods: Duration,
 }
+
+/// Posts that wait for their fsync at once: as many as the door holds; more would only wait in another place.
+const POSTS_AT_ONCE: usize = door::CAPACITY;
 
 /// Where records come from.
 pub(super) struct Inputs {
@@ -46,6 +51,8 @@ pub(super) struct Writer {
 
 /// Runs until cancelled; then what is still waiting and one last reading of each source go to the spool.
 pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: CancellationToken) {
+    let writer = Arc::new(writer);
+    let mut posts = JoinSet::new();
     let mut pods_due = interval(pace.pods);
     pods_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Told::default();
@@ -53,7 +60,11 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
         tokio::select! {
             () = cancel.cancelled() => break,
             Some(exit) = inputs.exits.recv() => writer.record(Body::SchedulerExit((&exit).into())).await,
-            Some(post) = inputs.posts.recv() => writer.posted(post).await,
+            Some(post) = inputs.posts.recv(), if posts.len() < POSTS_AT_ONCE => {
+                let writer = Arc::clone(&writer);
+                posts.spawn(async move { writer.posted(post).await });
+            }
+            Some(_) = posts.join_next() => {}
             Ok(()) = inputs.scheduler.changed() => {
                 let reading = inputs.scheduler.borrow_and_update().clone();
                 if told.is_news(&reading, pace.scheduler) {
@@ -76,6 +87,7 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     while let Ok(post) = inputs.posts.try_recv() {
         writer.posted(post).await;
     }
+    while posts.join_next().await.is_some() {}
     let reading = inputs.scheduler.borrow().clone();
     writer.scheduler(&reading).await;
 }
