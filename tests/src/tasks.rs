@@ -46,32 +46,52 @@ impl Fields {
     /// # Errors
     /// The kernel lacks one of the fields.
     pub fn offsets(&self) -> Result<TaskOffsets> {
+        let [pid, tgid, real_parent, start_boottime, comm, signal, cgroups, nr_threads, dfl_cgrp, kn, id] =
+            self.find([
+                ("task_struct", "pid"),
+                ("task_struct", "tgid"),
+                ("task_struct", "real_parent"),
+                ("task_struct", "start_boottime"),
+                ("task_struct", "comm"),
+                ("task_struct", "signal"),
+                ("task_struct", "cgroups"),
+                ("signal_struct", "nr_threads"),
+                ("css_set", "dfl_cgrp"),
+                ("cgroup", "kn"),
+                ("kernfs_node", "id"),
+            ])?;
         Ok(TaskOffsets {
-            pid: self.offset("task_struct", "pid")?,
-            tgid: self.offset("task_struct", "tgid")?,
-            real_parent: self.offset("task_struct", "real_parent")?,
-            start_boottime: self.offset("task_struct", "start_boottime")?,
-            comm: self.offset("task_struct", "comm")?,
-            signal: self.offset("task_struct", "signal")?,
-            nr_threads: self.offset("signal_struct", "nr_threads")?,
-            cgroups: self.offset("task_struct", "cgroups")?,
-            dfl_cgrp: self.offset("css_set", "dfl_cgrp")?,
-            kn: self.offset("cgroup", "kn")?,
-            id: self.offset("kernfs_node", "id")?,
+            pid,
+            tgid,
+            real_parent,
+            start_boottime,
+            comm,
+            signal,
+            nr_threads,
+            cgroups,
+            dfl_cgrp,
+            kn,
+            id,
         })
     }
 
-    /// Offset in bytes of a field that is no bit field; those of unnamed members count as the struct's own.
+    /// Offsets in bytes of fields that are no bit fields, each `(struct, field)`; the fields of unnamed members count
+    /// as the struct's own.
     ///
     /// # Errors
     /// There is no such struct or field.
-    pub fn offset(&self, name: &str, field: &str) -> Result<u32> {
+    pub fn find<const N: usize>(&self, fields: [(&str, &str); N]) -> Result<[u32; N]> {
+        // Once for all: slow where the machine is emulated.
         let btf = btf::Btf::parse(&self.bytes)?;
-        let structure = btf.find(btf::Kind::Struct, name).with_context(|| format!("no struct {name}"))?;
-        let bits = offset_bits(&btf, structure, field, 0)?;
-        let bits = bits.with_context(|| format!("struct {name} has no field {field}"))?;
-        anyhow::ensure!(bits % 8 == 0, "{name}.{field} is a bit field");
-        Ok(bits / 8)
+        let mut offsets = [0; N];
+        for (offset, (name, field)) in offsets.iter_mut().zip(fields) {
+            let structure = btf.find(btf::Kind::Struct, name).with_context(|| format!("no struct {name}"))?;
+            let bits = offset_bits(&btf, structure, field, 0)?;
+            let bits = bits.with_context(|| format!("struct {name} has no field {field}"))?;
+            anyhow::ensure!(bits % 8 == 0, "{name}.{field} is a bit field");
+            *offset = bits / 8;
+        }
+        Ok(offsets)
     }
 }
 

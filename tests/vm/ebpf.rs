@@ -48,11 +48,17 @@ fn ebpf_walk_at_wrong_offsets_is_found_out() -> Result<()> {
     let family = Family::start(&proc)?;
     let fields = Fields::of_this_kernel()?;
     let right = fields.offsets()?;
+    let [group_leader, utime, group_exit_code, mg_src_cgrp] = fields.find([
+        ("task_struct", "group_leader"),
+        ("task_struct", "utime"),
+        ("signal_struct", "group_exit_code"),
+        ("css_set", "mg_src_cgrp"),
+    ])?;
     let cases = [
-        ("ppid", TaskOffsets { real_parent: fields.offset("task_struct", "group_leader")?, ..right }),
-        ("start", TaskOffsets { start_boottime: fields.offset("task_struct", "utime")?, ..right }),
-        ("threads", TaskOffsets { nr_threads: fields.offset("signal_struct", "group_exit_code")?, ..right }),
-        ("cgroup", TaskOffsets { dfl_cgrp: fields.offset("css_set", "mg_src_cgrp")?, ..right }),
+        ("ppid", TaskOffsets { real_parent: group_leader, ..right }),
+        ("start", TaskOffsets { start_boottime: utime, ..right }),
+        ("threads", TaskOffsets { nr_threads: group_exit_code, ..right }),
+        ("cgroup", TaskOffsets { dfl_cgrp: mg_src_cgrp, ..right }),
     ];
     for (field, wrong) in cases {
         let walked = differences(&mut Walk::load(&wrong)?, &mut proc, &family)?;
