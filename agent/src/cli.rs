@@ -64,7 +64,7 @@ pub struct Shared {
     /// [default: 127.0.0.1:8090 for node, 127.0.0.1:8080 for receiver]
     #[arg(long, env = "SEXTANT_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     pub listen: Vec<String>,
-    /// Where spool and store live [default: /var/lib/sextant/<role>]
+    /// Where spool and store live [default: /var/lib/sextant/node or /var/lib/sextant/receiver]
     #[arg(long, env = "SEXTANT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Form of the log: `text` for people or `json` for machines [default: text]

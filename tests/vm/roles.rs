@@ -10,13 +10,17 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use sextant_tests::role::{Role, eventually};
-use sextant_tests::scheduler::{Kind, Load, Scheduler};
+use sextant_tests::scheduler::{Kind, Load, Scheduler, undisturbed};
 
 /// Emulated machines are many times slower.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_schedulers_counters_and_its_end_reach_the_receiver() -> Result<()> {
+    undisturbed(the_whole_road)
+}
+
+fn the_whole_road() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let receiver = Role::start("receiver", &dir.path().join("receiver"), &[])?;
     let node =

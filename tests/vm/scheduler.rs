@@ -72,19 +72,9 @@ impl Node {
     }
 }
 
-/// Tries again what a starved machine spoils: emulated beside other work, a guest may stand still for longer than a
-/// scheduler's watchdog waits, and the kernel ejects the scheduler in the midst of a test.
+/// A test of a scheduler that the watchdog must not end, with a fresh node each time it is tried.
 fn undisturbed(test: impl Fn(&mut Node) -> Result<()>) -> Result<()> {
-    let ejections =
-        || Ok::<_, anyhow::Error>(kernel_log()?.matches("disabled (runnable task stall)").count());
-    for _ in 0..4 {
-        let before = ejections()?;
-        match test(&mut Node::new()) {
-            Err(error) if ejections()? > before => eprintln!("ejected by the watchdog, once more: {error}"),
-            result => return result,
-        }
-    }
-    bail!("ejected four times: the machine is too slow for any scheduler")
+    sextant_tests::scheduler::undisturbed(|| test(&mut Node::new()))
 }
 
 #[test]
@@ -243,7 +233,7 @@ fn an_ejected_scheduler_whose_process_is_stopped_is_gone_though_its_maps_stay() 
     ensure!(!bpftool::maps_named(".bss")?.is_empty(), "the stopped process still holds its maps");
     let exits = node.until_exits(1)?.to_vec();
     ensure!(exits[0].kind == ExitKind::ErrorStall && exits[0].reason == "runnable task stall", "{exits:?}");
-    let log = kernel_log()?;
+    let log = sextant_tests::scheduler::kernel_log()?;
     ensure!(!exits[0].msg.is_empty() && log.contains(&exits[0].msg), "{exits:?} is not in\n{log}");
     let reading = node.collect();
     ensure!(
@@ -325,9 +315,4 @@ fn between(before: &Value, json: &Json, after: &Value) -> bool {
         }
         _ => false,
     }
-}
-
-fn kernel_log() -> Result<String> {
-    let done = Command::new("dmesg").output().context("cannot start dmesg")?;
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

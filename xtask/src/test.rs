@@ -100,10 +100,20 @@ fn test() -> Result<()> {
     cargo(&["test", "--quiet"])
 }
 
+/// For those who read the code: private items are documented too, and linked to.
 fn doc() -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["doc", "--quiet", "--no-deps", "--package", "sextant", "--package", "agent-ebpf"]);
-    shown(command.env("RUSTDOCFLAGS", "--deny warnings"))
+    command.args([
+        "doc",
+        "--quiet",
+        "--no-deps",
+        "--document-private-items",
+        "--package",
+        "sextant",
+        "--package",
+        "agent-ebpf",
+    ]);
+    shown(command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -100,7 +100,7 @@ pub struct SchedulerExit {
     pub exit_code: i64,
     /// The kernel's words for the kind ("runnable task stall").
     pub reason: String,
-    /// What exactly happened ("kworker/0:1[32] failed to run for 5.120s").
+    /// What exactly happened ("kworker/0:1\[32\] failed to run for 5.120s").
     pub msg: String,
     /// Where the record came from, or why there is none ("exit record unreadable: ...").
     pub detail: String,

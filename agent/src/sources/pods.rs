@@ -1,7 +1,7 @@
 //! The pods of this node: which process belongs to which container of which pod.
 //!
 //! One walk: the cgroup tree gives places and pids ([`tree`]), `/proc` the processes ([`tasks`]), name sources
-//! the names ([`names`]), [`join`] makes pods of them. Invariants:
+//! the names ([`names`]), [`join()`] makes pods of them. Invariants:
 //! - a process is in the map at most once, under the group that the kernel listed it in;
 //! - what vanishes during a walk is no error; what cannot be read is counted in `skipped`, by reason;
 //! - no RPC, and no waiting, inside a walk;
@@ -67,7 +67,7 @@ impl Default for Config {
     }
 }
 
-/// The source. [`PodsSource::collect`] walks once; [`run`] walks for ever and adds the RPC name sources.
+/// The source. [`PodsSource::collect`] walks once; [`run()`] walks for ever and adds the RPC name sources.
 pub struct PodsSource {
     roots: HostRoots,
     config: Config,
