@@ -1,12 +1,11 @@
 //! The scheduler source over real schedulers, judged by `bpftool`, sysfs and the kernel's log.
 
 #![expect(clippy::disallowed_methods, reason = "starts a second scheduler and dmesg")]
-#![expect(clippy::print_stderr, reason = "a test that was tried again says so")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value as Json;
 use sextant::domain::bss::BssField;
