@@ -1,9 +1,6 @@
 //! Tests that need root and a sched_ext kernel. `cargo xtask vm test` runs them in a virtual machine, one at a time.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start the real programs and wait in real time"
-)]
+#![expect(clippy::disallowed_methods, reason = "tests start the real programs and wait in real time")]
 
 #[path = "vm/schedulers.rs"]
 mod schedulers;
