@@ -96,11 +96,8 @@ impl HandMade {
     /// When it is none of these.
     pub fn kill(&mut self, pid: u32) -> Result<()> {
         let at = self.children.iter().position(|child| child.id() == pid).context("not one of these")?;
-        // It stays in the list until it is gone, so that a failure here leaves it to the drop.
-        let child = &mut self.children[at];
-        child.kill()?;
-        child.wait()?;
-        self.children.swap_remove(at);
+        self.children[at].kill()?;
+        self.children.swap_remove(at).wait()?;
         Ok(())
     }
 }
