@@ -14,7 +14,8 @@ use serde_json::Value;
 /// If it cannot be started, fails, or prints no JSON.
 pub fn json(arguments: &[&str]) -> Result<Value> {
     let done = Command::new("bpftool").arg("-j").args(arguments).output().context("cannot start bpftool")?;
-    let said = String::from_utf8_lossy(&done.stderr);
+    // With -j it says what is wrong on its standard output.
+    let said = String::from_utf8_lossy(if done.stderr.is_empty() { &done.stdout } else { &done.stderr });
     ensure!(done.status.success(), "bpftool {arguments:?} failed ({}): {said}", done.status);
     serde_json::from_slice(&done.stdout).with_context(|| format!("bpftool {arguments:?} printed no JSON"))
 }

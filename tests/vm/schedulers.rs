@@ -48,7 +48,8 @@ fn runs_and_moves(kind: Kind) -> Result<()> {
     ensure!(enable_seq()? == enabled_before + 1);
     {
         let _load = Load::start()?;
-        grows(only_map(".bss")?, kind.busy_counter())?;
+        let moved = only_map(".bss").and_then(|map| grows(map, kind.busy_counter()));
+        moved.with_context(|| format!("sched_ext is {:?}, {kind:?} says:\n{}", state(), scheduler.log()))?;
     }
     let status = scheduler.stop()?;
     ensure!(status.success(), "{kind:?} ended with {status}");

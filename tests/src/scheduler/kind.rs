@@ -38,12 +38,14 @@ impl Kind {
         }
     }
 
-    /// A variable of `.bss` that grows while this scheduler has work.
+    /// A variable of `.bss` that grows while this scheduler is under [`Load`](super::Load). Not the dispatches that
+    /// user space decided: on a slow machine most tasks are dispatched by the BPF half alone, and those stand still
+    /// for minutes.
     #[must_use]
     pub fn busy_counter(self) -> &'static str {
         match self {
-            Self::Bpfland => "nr_direct_dispatches",
-            _ => "nr_user_dispatches",
+            Self::Bpfland => "nr_shared_dispatches",
+            _ => "nr_kernel_dispatches",
         }
     }
 }
