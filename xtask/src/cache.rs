@@ -45,7 +45,7 @@ impl Cache {
         let path = self.workspace("locks")?.join(format!("{name}.lock"));
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         if file.try_lock().is_err() {
-            eprintln!("vm: waiting for another run that holds {name}");
+            eprintln!("cache: waiting for another run that holds {name}");
             file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Ok(Lock { _file: file })
@@ -79,7 +79,7 @@ impl Cache {
         if let Some(path) = self.existing(name, version) {
             return Ok(path);
         }
-        eprintln!("vm: making {name} {version} ({cost})");
+        eprintln!("cache: making {name} {version} ({cost})");
         let begin = Instant::now();
         let home = self.workspace(name)?;
         let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(&home)?;
@@ -87,7 +87,7 @@ impl Cache {
         let path = home.join(version);
         fs::rename(temporary.keep(), &path)
             .with_context(|| format!("cannot put {} in place", path.display()))?;
-        eprintln!("vm: made {name} {version} in {} s", begin.elapsed().as_secs());
+        eprintln!("cache: made {name} {version} in {} s", begin.elapsed().as_secs());
         Ok(path)
     }
 

@@ -66,12 +66,12 @@ impl Apt {
         if age.as_ref().is_some_and(|age| age.as_ref().is_ok_and(|age| *age < STALE)) {
             return Ok(());
         }
-        eprintln!("vm: asking for the package lists of {} (about 10 s)", self.release);
+        eprintln!("packages: asking for the package lists of {} (about 10 s)", self.release);
         let asked = process::quiet(self.command("apt-get").args(["--error-on=any", "update"]));
         match asked {
             Ok(()) => fs::write(&stamp, "").context("cannot note when the package lists were fetched"),
             Err(error) if age.is_some() => {
-                eprintln!("vm: keeping the package lists of an earlier day: {error}");
+                eprintln!("packages: keeping the package lists of an earlier day: {error}");
                 Ok(())
             }
             Err(error) => {
