@@ -3,10 +3,13 @@
 //! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
 //! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Longest text in a column; a Kubernetes name may have 253 characters.
 pub const MAX_CELL: usize = 48;
+/// Longest free text (what a source lacks, an error).
+pub const MAX_SENTENCE: usize = 200;
 
 /// Appends a line without trailing blanks.
 pub fn line(out: &mut String, text: &str) {
@@ -40,4 +43,20 @@ pub fn clean(text: &str, max: usize) -> String {
         return text.chars().map(visible).collect();
     }
     text.chars().map(visible).take(max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Says which fields have no value and why, a line per reason: a kernel without sched_ext has the same one for every
+/// field.
+pub fn absent_fields(out: &mut String, absent: &BTreeMap<String, String>) {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (field, why) in absent {
+        by_reason.entry(why).or_default().push(field);
+    }
+    for (why, fields) in by_reason {
+        let fields = match fields.as_slice() {
+            [field] => format!("{field} has"),
+            fields => format!("{} have", fields.join(", ")),
+        };
+        line(out, &format!("  {fields} no value: {}", clean(why, MAX_SENTENCE)));
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::api::inspect::Cgroup;
 use crate::api::pods::Pods;
 use crate::api::scheduler::Scheduler;
-use crate::api::table::{MAX_CELL, clean, line, table};
+use crate::api::table::{MAX_CELL, absent_fields, clean, line, table};
 use crate::cli::Inspect;
 use crate::config;
 use crate::delivery::spool;
@@ -83,9 +83,7 @@ fn bss(roots: &HostRoots, json: bool) -> Result<()> {
         vec![variable.section.clone(), name, clean(&variable.ty, MAX_CELL), value]
     });
     table(&mut text, &["section", "variable", "type", "value"], &[false, false, false, true], rows.collect());
-    for (field, why) in &wire.bss_absent {
-        line(&mut text, &format!("  {field} has no value: {why}"));
-    }
+    absent_fields(&mut text, &wire.bss_absent);
     if !wire.unread.is_empty() {
         line(&mut text, &format!("  {} more are listed but not read; --json names them", wire.unread.len()));
     }

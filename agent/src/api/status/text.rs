@@ -3,13 +3,8 @@
 //! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
 //! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
 
-use std::collections::BTreeMap;
-
 use super::{Delivery, Node, Pods, Scheduler, Source, Status};
-use crate::api::table::{MAX_CELL, clean, line, table};
-
-/// Longest free text (what a source lacks, an error).
-const MAX_SENTENCE: usize = 200;
+use crate::api::table::{MAX_CELL, MAX_SENTENCE, absent_fields, clean, line, table};
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -63,19 +58,7 @@ fn scheduler(out: &mut String, scheduler: &Scheduler, color: bool) {
         vec![clean(&counter.name, MAX_CELL), rate, counter.total.to_string()]
     });
     table(out, &["counter", "rate", "total"], &[false, true, true], rows.collect());
-    // One line per reason: a kernel without sched_ext has the same one for every field.
-    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (field, why) in &scheduler.absent {
-        by_reason.entry(why).or_default().push(field);
-    }
-    for (why, fields) in by_reason {
-        let fields = match fields.as_slice() {
-            [field] => format!("{field} has"),
-            [first, .., last] => format!("{first} to {last} ({} fields) have", fields.len()),
-            [] => continue,
-        };
-        line(out, &format!("  {fields} no value: {}", clean(why, MAX_SENTENCE)));
-    }
+    absent_fields(out, &scheduler.absent);
     if let Some(exit) = &scheduler.last_exit {
         let msg = if exit.msg.is_empty() { String::new() } else { format!(": {}", exit.msg) };
         let text = format!("last exit: {} ended as {} ({}){msg}", exit.ops, exit.kind, exit.reason);
