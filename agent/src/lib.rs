@@ -11,6 +11,7 @@ pub mod disk;
 pub mod domain;
 pub mod host;
 pub mod http;
+pub mod kernel;
 pub mod receiver;
 pub mod sources;
 pub mod store;

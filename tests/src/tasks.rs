@@ -10,7 +10,7 @@ use agent_ebpf::task::{OFFSETS, PROGRAM, TaskOffsets, TaskRecord};
 use anyhow::{Context, Result};
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
-use sextant::sources::scheduler::btf;
+use sextant::kernel::btf;
 
 pub use proc::{Proc, TICK_NS};
 

@@ -14,7 +14,6 @@
 //! - the maps of an ended life are closed as soon as its exit is said.
 
 mod bpf;
-pub mod btf;
 mod ctype;
 mod epoch;
 mod exit_record;

@@ -1,6 +1,6 @@
 //! A BTF type as C would write it, without qualifiers, and its size.
 
-use super::btf::{Btf, BtfError, Kind, MAX_CHAIN};
+use crate::kernel::btf::{Btf, BtfError, Kind, MAX_CHAIN};
 
 /// `u64`, `enum scx_kind`, `struct task_struct *`, `char[128]`. Typedefs stay as they are called.
 ///

@@ -4,9 +4,9 @@
 //! filled by the scheduler's own `exit` callback; schedulers differ in its name, section and member offsets.
 //! `kind` is written last: while it is 0 the rest is not complete.
 
-use super::btf::{Btf, BtfError, Kind, Type};
 use super::maps::Word;
 use crate::domain::exit::ExitKind;
+use crate::kernel::btf::{Btf, BtfError, Kind, Type};
 
 /// Longest text that is read: upstream's `msg` has 1,024 bytes.
 const MAX_TEXT_BYTES: u32 = 4096;

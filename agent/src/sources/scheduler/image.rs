@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::btf::{Btf, Kind};
 use super::exit_record::{ExitInfo, ExitRecord};
 use super::layout;
 use super::maps::{MAP_TYPE_ARRAY, MapReader, OpenMap, ReadError};
 use super::sampler::{self, Sampler};
 use super::struct_ops::{self, StructOps};
 use crate::domain::scheduler::{Layout, Section};
+use crate::kernel::btf::{Btf, Kind};
 
 /// Most sections of one scheduler: libbpf makes one per `SEC(".data.x")`; the known ones have 4 to 7.
 const MAX_SECTIONS: usize = 64;
@@ -131,6 +131,6 @@ fn rank(name: &str) -> u8 {
     }
 }
 
-fn bad_btf(id: u32, source: super::btf::BtfError) -> ReadError {
+fn bad_btf(id: u32, source: crate::kernel::btf::BtfError) -> ReadError {
     ReadError::Btf { what: format!("BTF {id}"), source }
 }

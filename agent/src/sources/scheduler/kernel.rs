@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::bpf::{self, Memory, Object};
-use super::btf;
 use super::maps::{FLAG_MMAPABLE, MAX_VALUE_BYTES, MapInfo, MapReader, Mapped, OpenMap, ReadError};
 use crate::host::HostRoots;
+use crate::kernel::btf;
 
 /// Most maps or links looked at: a node full of network and security agents has a few thousand.
 const MAX_OBJECTS: usize = 65_536;

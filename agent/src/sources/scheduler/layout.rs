@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::btf::{Btf, BtfError, Kind, Type};
 use super::ctype;
 use super::maps::Word;
 use crate::domain::scheduler::{Layout, ScalarKind, Section, Unread, Variable};
+use crate::kernel::btf::{Btf, BtfError, Kind, Type};
 
 /// Most variables of one scheduler: lavd, the largest known, has some 300.
 const MAX_VARIABLES: usize = 4096;

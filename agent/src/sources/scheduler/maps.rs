@@ -7,7 +7,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::btf::BtfError;
+use crate::kernel::btf::BtfError;
 
 /// A map that may hold one section of global data: `BPF_MAP_TYPE_ARRAY`.
 pub const MAP_TYPE_ARRAY: u32 = 2;

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use super::btf::{Btf, BtfError, Kind, Type};
 use super::maps::{MAP_TYPE_STRUCT_OPS, MapInfo, MapReader, ReadError};
+use crate::kernel::btf::{Btf, BtfError, Kind, Type};
 
 /// Most callback slots: sched_ext_ops has about 40.
 const MAX_SLOTS: usize = 256;
