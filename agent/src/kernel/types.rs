@@ -153,7 +153,7 @@ fn member_bits(
 ) -> Result<Option<(u32, u32)>, BtfError> {
     for member in of.members() {
         match btf.member_name(&member)? {
-            found if found == name => return Ok(Some((member.offset_bits, member.ty))),
+            found if found == name && !name.is_empty() => return Ok(Some((member.offset_bits, member.ty))),
             "" if depth < NESTING => {
                 let inner = member_bits(btf, btf.resolve(member.ty)?, name, depth + 1)?;
                 if let Some((bits, ty)) = inner {
