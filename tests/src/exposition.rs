@@ -34,8 +34,17 @@ struct Family<'a> {
     help: bool,
     unit: Option<&'a str>,
     samples: usize,
-    /// The labels but `le`, and the last cumulative count, of the histogram series being read.
-    bucket: Option<(Vec<(&'a str, &'a str)>, f64, bool)>,
+    /// The bucket read last.
+    bucket: Option<Bucket<'a>>,
+}
+
+struct Bucket<'a> {
+    /// All labels but `le`.
+    labels: Vec<(&'a str, &'a str)>,
+    /// Cumulative.
+    count: f64,
+    /// The one with everything in it.
+    infinite: bool,
 }
 
 /// Checks a whole exposition; the number of its series.
@@ -122,16 +131,16 @@ impl<'a> Family<'a> {
         match suffix {
             "_bucket" => {
                 let le = le.context("a bucket without le")?;
-                let before = self.bucket.take().filter(|(labels, ..)| *labels == rest);
-                let last = before.map_or(0.0, |(_, count, _)| count);
-                ensure!(value >= last, "a bucket below the one before");
-                self.bucket = Some((rest, value, le == "+Inf"));
+                let before = self.bucket.take().filter(|before| before.labels == rest);
+                ensure!(value >= before.map_or(0.0, |before| before.count), "a bucket below the one before");
+                self.bucket = Some(Bucket { labels: rest, count: value, infinite: le == "+Inf" });
             }
             "_count" => {
-                let of_these = self.bucket.as_ref().filter(|(labels, ..)| *labels == rest);
+                let of_these = self.bucket.as_ref().filter(|bucket| bucket.labels == rest);
                 // The sums may come before or behind the buckets; buckets that came must end with the count.
-                if let Some((_, last, infinite)) = of_these {
-                    ensure!(*infinite && (value - last).abs() < f64::EPSILON, "+Inf is not the count");
+                if let Some(bucket) = of_these {
+                    let all = bucket.infinite && (value - bucket.count).abs() < f64::EPSILON;
+                    ensure!(all, "+Inf is not the count");
                 }
             }
             _ => {}
@@ -148,7 +157,7 @@ impl<'a> Family<'a> {
         if let Some(unit) = unit {
             ensure!(name.ends_with(&format!("_{unit}")), "{name} does not end with its unit {unit}");
         }
-        ensure!(bucket.as_ref().is_none_or(|(.., infinite)| *infinite), "{name} lacks the bucket +Inf");
+        ensure!(bucket.as_ref().is_none_or(|bucket| bucket.infinite), "{name} lacks the bucket +Inf");
         Ok(())
     }
 }
