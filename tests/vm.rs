@@ -19,3 +19,6 @@ mod pods;
 
 #[path = "vm/roles.rs"]
 mod roles;
+
+#[path = "vm/runqlat.rs"]
+mod runqlat;
