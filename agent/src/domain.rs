@@ -9,3 +9,5 @@ pub mod pod;
 pub mod rate;
 pub mod scheduler;
 pub mod source;
+pub mod top;
+pub mod usage;

@@ -5,3 +5,4 @@
 
 pub mod pods;
 pub mod scheduler;
+pub mod usage;

@@ -163,6 +163,7 @@ pub(super) mod samples {
             labels: [("app".to_owned(), "loki".to_owned())].into(),
             qos: QosClass::Burstable,
             named_by: name.map(|_| "files"),
+            group: None,
             containers,
         };
         let tasks = vec![task(717_720, "pause", 1), task(718_001, "loki", 30)];
