@@ -13,8 +13,9 @@
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, ensure};
+use sextant::kernel::tasks::Walk;
 use sextant_tests::cpu::cheapest_ns;
-use sextant_tests::tasks::{self, Proc, Walk};
+use sextant_tests::tasks::{self, Proc};
 
 const SLEEPERS: usize = 2_000;
 const RUNS: usize = 40;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use agent_ebpf::task::{TaskOffsets, TaskRecord};
 use anyhow::{Context, Result};
-use sextant_tests::tasks::{self, Fields, Proc, Walk};
+use sextant::kernel::tasks::Walk;
+use sextant_tests::tasks::{self, Proc};
 
 #[test]
 fn ebpf_walk_says_what_proc_says_of_this_test_and_its_children() -> Result<()> {
@@ -46,9 +47,8 @@ fn ebpf_walk_says_what_proc_says_of_this_test_and_its_children() -> Result<()> {
 fn ebpf_walk_at_wrong_offsets_is_found_out() -> Result<()> {
     let mut proc = Proc::open()?;
     let family = Family::start(&proc)?;
-    let fields = Fields::of_this_kernel()?;
-    let right = fields.offsets()?;
-    let [group_leader, utime, group_exit_code, mg_src_cgrp] = fields.find([
+    let right = tasks::offsets()?;
+    let [group_leader, utime, group_exit_code, mg_src_cgrp] = tasks::types()?.offsets([
         ("task_struct", "group_leader"),
         ("task_struct", "utime"),
         ("signal_struct", "group_exit_code"),

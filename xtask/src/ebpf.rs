@@ -1,6 +1,6 @@
-//! `cargo xtask ebpf`: builds the eBPF programs into the checked-in object, or checks that they still are that object.
+//! `cargo xtask ebpf`: builds the eBPF programs into the checked-in objects, or checks that they still are those.
 //!
-//! The object is the same, byte for byte, wherever it is built: the compiler is the pinned one, libcore's source and
+//! An object is the same, byte for byte, wherever it is built: the compiler is the pinned one, libcore's source and
 //! the linker are of fixed versions, and no path of the machine goes in. Source and linker lie in the cache.
 
 mod build;
@@ -18,7 +18,7 @@ use tools::Tools;
 
 #[derive(clap::Parser)]
 pub(crate) struct Args {
-    /// Write nothing; fail if the programs no longer build to the checked-in object.
+    /// Write nothing; fail if the programs no longer build to the checked-in objects.
     #[arg(long)]
     check: bool,
 }
@@ -31,13 +31,15 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
     }
     let place = Place::of_this_workspace()?;
     let folder = tempfile::tempdir()?;
-    let built = build::object(&Tools::get(&Cache::open()?)?, &place.workspace, folder.path())?;
-    fs::copy(&built, &place.object).with_context(|| format!("cannot write {}", place.object.display()))?;
-    eprintln!("ebpf: wrote {}", said(&place.object)?);
+    for built in build::objects(&Tools::get(&Cache::open()?)?, &place.workspace, folder.path())? {
+        let object = place.checked_in(&built)?;
+        fs::copy(&built, &object).with_context(|| format!("cannot write {}", object.display()))?;
+        eprintln!("ebpf: wrote {}", said(&object)?);
+    }
     Ok(0)
 }
 
-/// Fails if the programs no longer build to the checked-in object.
+/// Fails if the programs no longer build to the checked-in objects.
 pub(crate) fn check() -> Result<()> {
     let tools = match Tools::get(&Cache::open()?) {
         Err(error) if !strict() => {
@@ -50,32 +52,44 @@ pub(crate) fn check() -> Result<()> {
     };
     let place = Place::of_this_workspace()?;
     let folder = tempfile::tempdir()?;
-    let built = build::object(&tools, &place.workspace, folder.path())?;
-    let (ours, theirs) = (said(&built)?, said(&place.object)?);
-    if fs::read(&built)? == fs::read(&place.object)? {
-        eprintln!("ebpf: unchanged: {theirs}");
+    let mut changed = Vec::new();
+    for built in build::objects(&tools, &place.workspace, folder.path())? {
+        let object = place.checked_in(&built)?;
+        // One that was never checked in differs too.
+        let checked_in = fs::read(&object).unwrap_or_default();
+        if fs::read(&built)? == checked_in {
+            eprintln!("ebpf: unchanged: {}", said(&object)?);
+        } else {
+            changed.push(format!("  checked in: {}\n  built now:  {}", object.display(), said(&built)?));
+        }
+    }
+    if changed.is_empty() {
         return Ok(());
     }
-    // The person may want to look at it.
+    // The person may want to look at them.
     let kept = folder.keep();
     bail!(
-        "the programs no longer build to the checked-in object\n  checked in: {theirs}\n  built now:  {ours}\n\
-         If agent-ebpf, its dependencies or the toolchain were meant to change, run `cargo xtask ebpf` and commit \
-         the object. What was built stays in {}",
+        "the programs no longer build to the checked-in objects\n{}\nIf agent-ebpf, its dependencies or the toolchain \
+         were meant to change, run `cargo xtask ebpf` and commit the objects. What was built stays in {}",
+        changed.join("\n"),
         kept.display()
     )
 }
 
 struct Place {
     workspace: PathBuf,
-    object: PathBuf,
 }
 
 impl Place {
     fn of_this_workspace() -> Result<Self> {
         // The very path that the compiler sees, so that it can be told to forget it.
-        let workspace = fs::canonicalize(crate::workspace())?;
-        Ok(Self { object: workspace.join("agent-ebpf/sextant.bpf.o"), workspace })
+        Ok(Self { workspace: fs::canonicalize(crate::workspace())? })
+    }
+
+    /// Where the object of this name is kept.
+    fn checked_in(&self, built: &Path) -> Result<PathBuf> {
+        let name = built.file_name().context("an object without a name")?;
+        Ok(self.workspace.join("agent-ebpf/objects").join(name))
     }
 }
 

@@ -256,8 +256,12 @@ impl<'a> Btf<'a> {
 
     /// The first type of this kind and name.
     pub fn find(&self, kind: Kind, name: &str) -> Option<Type<'a>> {
-        let types = (1_u32..).zip(&self.records).filter_map(|(id, _)| self.record(id));
-        types.filter(|ty| ty.kind == kind).find(|ty| self.name(ty).is_ok_and(|found| found == name))
+        self.types().filter(|ty| ty.kind == kind).find(|ty| self.name(ty).is_ok_and(|found| found == name))
+    }
+
+    /// All types, ascending by number.
+    pub fn types(&self) -> impl Iterator<Item = Type<'a>> + '_ {
+        (1_u32..).zip(&self.records).filter_map(|(id, _)| self.record(id))
     }
 
     /// The type's name, empty if it has none.
@@ -359,3 +363,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
+
+/// Builds blobs for tests.
+#[cfg(any(test, feature = "fixture"))]
+pub mod builder;

@@ -2,17 +2,16 @@
 //!
 //! For this room's tests, and with feature `fixture` for benches and tests of other packages.
 
-mod btf_builder;
 mod fake;
 mod schedulers;
 
 use std::io;
 use std::os::fd::OwnedFd;
 
-pub use self::btf_builder::BtfBuilder;
 pub use self::fake::{FakeKernel, FakeMap, FakeReader};
 pub use self::schedulers::{Scheduler, UEI_KIND_OFFSET, kernel_btf, rustland_1_0, rustland_1_1};
 use super::bpf::create;
+pub use crate::kernel::btf::builder::BtfBuilder;
 
 /// A section map in the running kernel, as a BPF loader makes it, and its BTF. Needs CAP_BPF.
 #[derive(Debug)]
