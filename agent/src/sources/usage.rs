@@ -140,6 +140,8 @@ impl UsageSource {
 
     fn read(&mut self, targets: &[Target], at_ns: i64) -> Result<(UsageMap, Tally), HierarchyError> {
         self.number += 1;
+        // A number that no life of an earlier process had: one more for each group, from the milliseconds of the clock.
+        self.epochs = self.epochs.max(u64::try_from(at_ns / 1_000_000).unwrap_or(0));
         let trees = match &mut self.trees {
             Some(trees) => trees,
             none => none.insert(Hierarchies::open(&self.roots.cgroup)?),

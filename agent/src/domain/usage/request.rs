@@ -25,7 +25,7 @@ const MIN_SHARES: f64 = 2.0;
 const SHARES_PER_CPU: f64 = 1024.0;
 
 /// The least part of a node's CPUs that is left to pods; reservations are a few percent on real nodes.
-const LEAST_ALLOCATABLE: f64 = 0.5;
+const LEAST_ALLOCATABLE: f64 = 0.75;
 
 /// A weight is rounded; so many CPUs more than there are is still a rounding.
 const ROUNDING: f64 = 1.03;
@@ -106,7 +106,10 @@ mod tests {
             let weight = CpuShare::Weight(linear(shares));
             assert!(near(cores(weight, Some(Conversion::Linear)), 0.027), "{milli}: a step is 26 milli");
             let weight = CpuShare::Weight(logarithmic(shares));
-            assert!(near(cores(weight, Some(Conversion::Logarithmic)), asked * 0.1 + 0.003), "{milli}: {weight:?}");
+            assert!(
+                near(cores(weight, Some(Conversion::Logarithmic)), asked * 0.1 + 0.003),
+                "{milli}: {weight:?}"
+            );
         }
         assert_eq!((linear(1_024), logarithmic(1_024)), (39, 100), "the documents' own example");
         assert_eq!(cores(CpuShare::Weight(1), None), Some(0.0), "best effort");
