@@ -300,12 +300,15 @@ impl UsageMap {
     }
 
     /// A pod's: its own cgroup's where it has one (the pause process and tmpfs volumes included), else the sum of its
-    /// containers.
+    /// containers. It is throttled as much as the most throttled of these: quotas are containers' own.
     pub fn pod(&self, pod: &Pod) -> Option<Usage> {
-        if let Some(usage) = pod.group.as_ref().and_then(|group| self.groups.get(&group.cgroup_id)) {
-            return Some(usage.clone());
-        }
-        sum::of(pod.containers.iter().filter_map(|container| self.container(container)))
+        let containers: Vec<_> =
+            pod.containers.iter().filter_map(|container| self.container(container)).collect();
+        let own = pod.group.as_ref().and_then(|group| self.groups.get(&group.cgroup_id));
+        let mut usage = own.cloned().or_else(|| sum::of(&containers))?;
+        let ratios = containers.iter().filter_map(|usage| usage.rates.throttled_ratio);
+        usage.rates.throttled_ratio = ratios.chain(usage.rates.throttled_ratio).max_by(f64::total_cmp);
+        Some(usage)
     }
 }
 

@@ -1,28 +1,32 @@
 //! Sums over cgroups: a pod's from its containers', and what pods without series of their own use together.
 
-use super::{Cpu, Io, Memory, MemoryEvents, Rates, Throttling, Usage};
+use super::{Bound, Cpu, Io, Limits, Memory, MemoryEvents, Rates, Throttling, Usage};
 
 /// The sum of several cgroups; `None` of none.
 ///
-/// A part that one of them lacks is `None`: a sum without it would be too small. Pressure and limits have no sum.
-pub fn of<'a>(usages: impl Iterator<Item = &'a Usage> + Clone) -> Option<Usage> {
-    let first = usages.clone().next()?;
-    let rate = |part: &dyn Fn(&Usage) -> Option<f64>| usages.clone().map(part).sum::<Option<f64>>();
+/// A part that one of them lacks is `None`: a sum without it would be too small. So is the memory limit where one has
+/// none. Pressure and the other limits have no sum.
+pub fn of(usages: &[&Usage]) -> Option<Usage> {
+    let rate =
+        |part: fn(&Rates) -> Option<f64>| usages.iter().map(|usage| part(&usage.rates)).sum::<Option<f64>>();
+    let limit = |usage: &&Usage| usage.limits.memory_max.and_then(Bound::at);
     Some(Usage {
         // Another set of cgroups, or another life of one of them, is another life of the sum.
-        epoch: usages.clone().fold(0, |epoch: u64, usage| epoch.rotate_left(7) ^ usage.epoch),
-        mono_ns: usages.clone().map(|usage| usage.mono_ns).max().unwrap_or(first.mono_ns),
-        cpu: all(usages.clone().map(|usage| usage.cpu)).map(|parts| parts.iter().fold(Cpu::ZERO, cpu)),
-        memory: all(usages.clone().map(|usage| usage.memory))
-            .map(|parts| parts.iter().fold(Memory::ZERO, memory)),
-        io: all(usages.clone().map(|usage| usage.io.as_ref()))
-            .map(|parts| parts.into_iter().fold(Io::zero(), io)),
-        pids: sum(usages.clone().map(|usage| usage.pids)),
+        epoch: usages.iter().fold(0, |epoch: u64, usage| epoch.rotate_left(7) ^ usage.epoch),
+        mono_ns: usages.iter().map(|usage| usage.mono_ns).max()?,
+        cpu: usages.iter().try_fold(Cpu::ZERO, |sum, usage| Some(cpu(sum, usage.cpu?))),
+        memory: usages.iter().try_fold(Memory::ZERO, |sum, usage| Some(memory(sum, usage.memory?))),
+        io: usages.iter().try_fold(Io::ZERO, |sum, usage| Some(io(&sum, usage.io.as_ref()?))),
+        pids: usages.iter().try_fold(0, |sum, usage| add(Some(sum), usage.pids)),
+        limits: Limits {
+            memory_max: usages.iter().try_fold(0, |sum, usage| add(Some(sum), limit(usage))).map(Bound::At),
+            ..Limits::default()
+        },
         rates: Rates {
-            cpu_cores: rate(&|usage| usage.rates.cpu_cores),
+            cpu_cores: rate(|rates| rates.cpu_cores),
             throttled_ratio: None,
-            read_bytes_per_second: rate(&|usage| usage.rates.read_bytes_per_second),
-            write_bytes_per_second: rate(&|usage| usage.rates.write_bytes_per_second),
+            read_bytes_per_second: rate(|rates| rates.read_bytes_per_second),
+            write_bytes_per_second: rate(|rates| rates.write_bytes_per_second),
         },
         ..Usage::default()
     })
@@ -49,12 +53,10 @@ impl Memory {
 }
 
 impl Io {
-    const fn zero() -> Self {
-        Self { rbytes: 0, wbytes: 0, rios: Some(0), wios: Some(0), devices: Vec::new() }
-    }
+    const ZERO: Self = Self { rbytes: 0, wbytes: 0, rios: Some(0), wios: Some(0), devices: Vec::new() };
 }
 
-fn cpu(a: Cpu, b: &Cpu) -> Cpu {
+fn cpu(a: Cpu, b: Cpu) -> Cpu {
     let throttling = |a: Throttling, b: Throttling| Throttling {
         nr_periods: a.nr_periods.saturating_add(b.nr_periods),
         nr_throttled: a.nr_throttled.saturating_add(b.nr_throttled),
@@ -68,7 +70,7 @@ fn cpu(a: Cpu, b: &Cpu) -> Cpu {
     }
 }
 
-fn memory(a: Memory, b: &Memory) -> Memory {
+fn memory(a: Memory, b: Memory) -> Memory {
     Memory {
         current_bytes: a.current_bytes.saturating_add(b.current_bytes),
         working_set_bytes: add(a.working_set_bytes, b.working_set_bytes),
@@ -85,7 +87,7 @@ fn memory(a: Memory, b: &Memory) -> Memory {
     }
 }
 
-fn io(a: Io, b: &Io) -> Io {
+fn io(a: &Io, b: &Io) -> Io {
     Io {
         rbytes: a.rbytes.saturating_add(b.rbytes),
         wbytes: a.wbytes.saturating_add(b.wbytes),
@@ -93,15 +95,6 @@ fn io(a: Io, b: &Io) -> Io {
         wios: add(a.wios, b.wios),
         devices: Vec::new(),
     }
-}
-
-/// Every one of them, or none.
-fn all<T>(parts: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
-    parts.collect()
-}
-
-fn sum(parts: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-    parts.fold(Some(0), add)
 }
 
 const fn add(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -80,18 +80,37 @@ fn a_sum_lacks_what_one_of_its_parts_lacks() {
     let mut lame = usage(2, 20, 2);
     lame.io = None;
     lame.cpu.as_mut().unwrap().throttling = None;
-    let both = [usage(1, 10, 1), lame];
-    let sum = sum::of(both.iter()).unwrap();
+    let sum = sum::of(&[&usage(1, 10, 1), &lame]).unwrap();
     assert_eq!((sum.cpu.unwrap().usage_usec, sum.cpu.unwrap().throttling, sum.io), (30, None, None));
-    let whole = [usage(1, 10, 1), usage(2, 20, 2)];
-    let sum = sum::of(whole.iter()).unwrap();
+    let sum = sum::of(&[&usage(1, 10, 1), &usage(2, 20, 2)]).unwrap();
     assert_eq!(
         (sum.cpu.unwrap().throttling.unwrap().nr_periods, sum.io.unwrap().rbytes),
         (3, 30),
         "the control"
     );
-    let replaced = [usage(1, 10, 1), usage(9, 20, 2)];
-    assert_ne!(sum::of(replaced.iter()).unwrap().epoch, sum::of(whole.iter()).unwrap().epoch);
+    let replaced = sum::of(&[&usage(1, 10, 1), &usage(9, 20, 2)]).unwrap();
+    assert_ne!(replaced.epoch, sum.epoch);
+    let limited =
+        |limit| Usage { limits: Limits { memory_max: Some(limit), ..Limits::default() }, ..Usage::default() };
+    let limit = |a, b| sum::of(&[&limited(a), &limited(b)]).unwrap().limits.memory_max;
+    assert_eq!(limit(Bound::At(3), Bound::At(4)), Some(Bound::At(7)));
+    assert_eq!(limit(Bound::At(3), Bound::Unlimited), None);
+}
+
+#[test]
+fn a_pod_is_as_throttled_as_its_most_throttled_container() {
+    let throttled =
+        |ratio| Usage { rates: Rates { throttled_ratio: ratio, ..Rates::default() }, ..Usage::default() };
+    let level = PodGroup { cgroup: "/pod".to_owned(), cgroup_id: 3 };
+    let containers = vec![container(1, CgroupKind::Container), container(2, CgroupKind::Container)];
+    let pod = pod(Some(level), containers);
+    let ratio = |own, a, b| {
+        let groups = [(3, throttled(own)), (1, throttled(a)), (2, throttled(b))].into();
+        UsageMap { at_ns: 1, groups, conversion: None }.pod(&pod).unwrap().rates.throttled_ratio
+    };
+    assert_eq!(ratio(Some(0.0), Some(0.5), None), Some(0.5));
+    assert_eq!(ratio(Some(0.7), Some(0.5), None), Some(0.7));
+    assert_eq!(ratio(None, None, None), None);
 }
 
 #[test]

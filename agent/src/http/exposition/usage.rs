@@ -108,7 +108,7 @@ impl Memory {
             }
         }
         let others = (!folded.is_empty() || self.others != Tally::default())
-            .then(|| (self.others, sum::of(other.into_iter()).unwrap_or_default()));
+            .then(|| (self.others, sum::of(&other).unwrap_or_default()));
         let own = own.into_iter().map(|(labels, (_, usage))| (labels, usage)).collect();
         Split { own, conversion: map.conversion, folded: folded.len(), others }
     }

@@ -124,9 +124,9 @@ async fn status_has_rates_once_there_are_two_readings() {
 
         PODS
           2 pods with 4 processes, 180 processes outside pods, walked 999 ms ago
-          namespace   pod                               qos        containers  processes  threads  cpus  throttled    memory
-          ?           0123456789abcdef0123456789abcdef  burstable           2          2        2     -          -         -
-          monitoring  loki-0                            burstable           1          2       31  0.20          -  21.7 MiB
+          namespace   pod                               qos        containers  processes  threads  cpus  throttled            memory
+          ?           0123456789abcdef0123456789abcdef  burstable           2          2        2     -          -                 -
+          monitoring  loki-0                            burstable           1          2       31  0.20       12 %  21.7 / 128.0 MiB
 
         DELIVERY
           off: no receiver is configured
