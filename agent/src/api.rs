@@ -15,3 +15,4 @@ pub mod scheduler;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod usage;

@@ -11,3 +11,5 @@ pub mod rate;
 pub mod runqueue;
 pub mod scheduler;
 pub mod source;
+pub mod top;
+pub mod usage;

@@ -6,3 +6,4 @@
 pub mod pods;
 pub mod runqlat;
 pub mod scheduler;
+pub mod usage;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::usage::record::NodeUsage;
 use super::{bss, scheduler};
 
 /// The fleet.
@@ -50,6 +51,32 @@ pub struct Node {
     pub last_exit: Option<scheduler::Exit>,
     /// Its pods, counted; null if it sent none.
     pub pods: Option<usize>,
+    /// What its pods use together; null if it sent none.
+    pub usage: Option<NodeUsageSum>,
+}
+
+/// What a node's pods use together, from its latest record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeUsageSum {
+    /// Wall time of the collection, ns since the epoch.
+    pub at_ns: i64,
+    /// Pods it is the sum of.
+    pub pods: usize,
+    /// CPU time of the pods that are there now, us: it falls when one goes.
+    pub usage_usec: Option<u64>,
+    /// Memory without inactive page cache.
+    pub memory_working_set_bytes: Option<u64>,
+}
+
+impl From<&NodeUsage> for NodeUsageSum {
+    fn from(usage: &NodeUsage) -> Self {
+        Self {
+            at_ns: usage.at_ns,
+            pods: usage.pods.len(),
+            usage_usec: usage.sum("usage_usec"),
+            memory_working_set_bytes: usage.sum("memory_working_set_bytes"),
+        }
+    }
 }
 
 /// The scheduler of a node, in short.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::usage::Usage;
 use crate::domain::pod as domain;
+use crate::domain::usage::UsageMap;
 
 /// What `GET /api/v1/pods/pids` adds to the envelope. An empty list is `[]`: the reference's first generations
 /// print null there, their documentation promises a list, and the third prints one.
@@ -66,7 +68,7 @@ const fn is_zero(ppid: &u32) -> bool {
 }
 
 /// The pods of one node, complete.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pods {
     /// Wall time of the walk, ns since the epoch.
     pub at_ns: i64,
@@ -79,7 +81,7 @@ pub struct Pods {
 }
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pod {
     /// Uid of the pod's cgroup.
     pub uid: String,
@@ -99,12 +101,15 @@ pub struct Pod {
     pub tasks: usize,
     /// Threads in all containers.
     pub threads: u64,
+    /// What the pod uses: its own cgroup's figures, else the sum of its containers'. Null in records, which have a kind
+    /// of their own for it.
+    pub usage: Option<Box<Usage>>,
     /// Containers, sandbox included.
     pub containers: Vec<Container>,
 }
 
 /// A container or another leaf cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Container {
     /// Id.
     pub id: Option<String>,
@@ -120,6 +125,8 @@ pub struct Container {
     pub cgroup_id: u64,
     /// Threads of all processes.
     pub threads: u64,
+    /// What it uses; null for sandboxes, which the pod's figures count.
+    pub usage: Option<Box<Usage>>,
     /// Processes.
     pub processes: Vec<Process>,
 }
@@ -140,7 +147,7 @@ pub struct Process {
 }
 
 /// Tasks outside pods.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
     /// Processes in no container.
     pub tasks: u64,
@@ -174,6 +181,23 @@ pub fn pod_pids(map: &domain::PodMap) -> Vec<PodPids> {
 }
 
 impl Pods {
+    /// The pods with what they use.
+    pub fn with_usage(pods: &domain::PodMap, map: &UsageMap) -> Self {
+        let wire = |usage: &_| Box::new(Usage::new(usage, map.conversion));
+        let fill = |wires: &mut [Container], containers: &[domain::Container]| {
+            for (shown, container) in wires.iter_mut().zip(containers) {
+                shown.usage = map.container(container).map(wire);
+            }
+        };
+        let mut this = Self::from(pods);
+        fill(&mut this.host.containers, &pods.host.containers);
+        for (shown, pod) in this.pods.iter_mut().zip(&pods.pods) {
+            fill(&mut shown.containers, &pod.containers);
+            shown.usage = map.pod(pod).as_ref().map(wire);
+        }
+        this
+    }
+
     /// [`pod_pids`] of a map that came over the wire.
     pub fn pids(&self) -> Vec<PodPids> {
         let conmon = domain::CgroupKind::Conmon.name();
@@ -229,6 +253,7 @@ impl From<&domain::Pod> for Pod {
             named_by: pod.named_by.map(str::to_owned),
             tasks: containers.iter().map(|container| container.processes.len()).sum(),
             threads: containers.iter().map(|container| container.threads).sum(),
+            usage: None,
             containers,
         }
     }
@@ -244,6 +269,7 @@ impl From<&domain::Container> for Container {
             cgroup: container.cgroup.clone(),
             cgroup_id: container.cgroup_id,
             threads: container.tasks.iter().map(|task| u64::from(task.threads)).sum(),
+            usage: None,
             processes: container.tasks.iter().map(Process::from).collect(),
         }
     }

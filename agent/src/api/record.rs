@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{bss, pods, scheduler};
+use super::{bss, pods, scheduler, usage};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -29,4 +29,6 @@ pub enum Body {
     SchedulerExit(scheduler::Exit),
     /// The node's pods, complete; sent when they changed.
     Pods(pods::Pods),
+    /// What pods and containers use.
+    Usage(usage::record::NodeUsage),
 }

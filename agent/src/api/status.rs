@@ -101,7 +101,7 @@ pub struct Source {
 }
 
 /// Pods in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pods {
     /// Pods.
     pub total: usize,
@@ -116,7 +116,7 @@ pub struct Pods {
 }
 
 /// One pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pod {
     /// `metadata.namespace`.
     pub namespace: Option<String>,
@@ -132,6 +132,14 @@ pub struct Pod {
     pub tasks: usize,
     /// Threads.
     pub threads: u64,
+    /// CPUs used between the last two readings.
+    pub cpu_cores: Option<f64>,
+    /// Share of the quota's periods in which it was throttled, 0 to 1.
+    pub throttled_ratio: Option<f64>,
+    /// Memory without inactive page cache.
+    pub memory_working_set_bytes: Option<u64>,
+    /// The pod's own memory limit, if it has one.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// The way to the receivers.

@@ -3,36 +3,48 @@
 use std::convert::Infallible;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::domain::source::SourceHealth;
 use crate::task::{Phase, Supervisor};
 
-/// Follows both and publishes their union: the scheduler first, then the pods source and its name sources.
+/// Follows all of them and publishes their union: the scheduler first, then the others in their order.
 pub(super) fn merged(
     supervisor: &mut Supervisor,
     mut scheduler: watch::Receiver<SourceHealth>,
-    mut pods: watch::Receiver<Vec<SourceHealth>>,
+    mut others: Vec<watch::Receiver<Vec<SourceHealth>>>,
 ) -> watch::Receiver<Vec<SourceHealth>> {
-    let union = |scheduler: &mut watch::Receiver<SourceHealth>,
-                 pods: &mut watch::Receiver<Vec<SourceHealth>>| {
-        let mut all = vec![scheduler.borrow_and_update().clone()];
-        all.extend(pods.borrow_and_update().iter().cloned());
-        all
-    };
-    let (out, all) = watch::channel(union(&mut scheduler, &mut pods));
+    let mut states = vec![vec![scheduler.borrow_and_update().clone()]];
+    states.extend(others.iter_mut().map(|other| other.borrow_and_update().clone()));
+    let (out, all) = watch::channel(states.concat());
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "health", async move {
+        let mut changes = JoinSet::new();
+        for (slot, other) in others.into_iter().enumerate() {
+            changes.spawn(next(slot + 1, other));
+        }
         loop {
             tokio::select! {
                 () = token.cancelled() => return Ok::<_, Infallible>(()),
+                Ok(()) = scheduler.changed() => states[0] = vec![scheduler.borrow_and_update().clone()],
+                Some(Ok(Some((slot, mut other)))) = changes.join_next() => {
+                    states[slot] = other.borrow_and_update().clone();
+                    changes.spawn(next(slot, other));
+                }
                 // Sources stop before HTTP does: their last state stands.
-                changed = scheduler.changed() => if changed.is_err() { break },
-                changed = pods.changed() => if changed.is_err() { break },
+                else => break,
             }
-            out.send_replace(union(&mut scheduler, &mut pods));
+            out.send_replace(states.concat());
         }
         token.cancelled().await;
         Ok(())
     });
     all
+}
+
+type Health = watch::Receiver<Vec<SourceHealth>>;
+
+/// Waits for a change; `None` when the source is gone.
+async fn next(slot: usize, mut health: Health) -> Option<(usize, Health)> {
+    health.changed().await.ok().map(|()| (slot, health))
 }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::exposition::reference::ReferenceCollector;
+use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::{Handles, NodeState, router};
 use crate::http::{self, Common, Parts, Role, door, serve};
 use crate::task::{Phase, Supervisor};
@@ -60,6 +61,7 @@ pub async fn run(config: Config) -> Result<()> {
     let inputs = Inputs {
         scheduler: sources.scheduler.clone(),
         pods: sources.pods.clone(),
+        usage: sources.usage.clone(),
         exits: sources.exits,
         posts,
     };
@@ -69,6 +71,9 @@ pub async fn run(config: Config) -> Result<()> {
 
     let (scheduler, health) = (sources.scheduler.clone(), sources.health.clone());
     ours.register_collector(Box::new(NodeCollector { scheduler, sources: health }));
+    let (pods, usage) = (sources.pods.clone(), sources.usage.clone());
+    let usage = UsageCollector::new(pods, usage, config.usage.max_pods_exported);
+    ours.register_collector(Box::new(usage));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     if config.http.reference_metric_names {
@@ -87,7 +92,8 @@ pub async fn run(config: Config) -> Result<()> {
     });
     let recorder = delivery.spool.is_some().then_some(recorder);
     let scheduler = sources.scheduler.clone();
-    let handles = Handles { scheduler, pods: sources.pods, delivery: delivery.view, recorder };
+    let (pods, usage) = (sources.pods, sources.usage);
+    let handles = Handles { scheduler, pods, usage, delivery: delivery.view, recorder };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());
@@ -118,6 +124,7 @@ fn start_records(supervisor: &mut Supervisor, config: &Config, inputs: Inputs, w
     let pace = Pace {
         scheduler: Duration::from_millis(config.node.scheduler_record_interval_ms),
         pods: Duration::from_millis(config.node.pods_record_interval_ms),
+        usage: Duration::from_millis(config.node.usage_record_interval_ms),
     };
     let token = supervisor.token(Phase::Records);
     supervisor.critical(Phase::Records, "records", async move {

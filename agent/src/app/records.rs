@@ -3,6 +3,7 @@
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
 //! - an exit: at once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
+//! - usage: every [`Pace::usage`], if there is a new collection: counters, so that none between two is missed;
 //! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
 //!   after it.
 
@@ -15,10 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::record::{Body, Record};
+use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
 use crate::domain::exit::SchedulerExit;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::SchedulerReading;
+use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError, Post};
 
 /// How often the node speaks.
@@ -28,6 +31,8 @@ pub(super) struct Pace {
     pub(super) scheduler: Duration,
     /// Between two pod maps.
     pub(super) pods: Duration,
+    /// Between two usage maps.
+    pub(super) usage: Duration,
 }
 
 /// Posts that wait for their fsync at once: as many as the door holds; more would only wait in another place.
@@ -37,6 +42,7 @@ const POSTS_AT_ONCE: usize = door::CAPACITY;
 pub(super) struct Inputs {
     pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
+    pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) exits: mpsc::Receiver<SchedulerExit>,
     pub(super) posts: mpsc::Receiver<Post>,
 }
@@ -55,6 +61,8 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     let mut posts = JoinSet::new();
     let mut pods_due = interval(pace.pods);
     pods_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut usage_due = interval(pace.usage);
+    usage_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Told::default();
     loop {
         tokio::select! {
@@ -76,6 +84,16 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
                     let pods = inputs.pods.borrow_and_update().clone();
                     if told.generation.replace(pods.generation) != Some(pods.generation) {
                         writer.record(Body::Pods((&*pods).into())).await;
+                    }
+                }
+            }
+            _ = usage_due.tick() => {
+                if inputs.usage.has_changed().unwrap_or(false) {
+                    let usage = inputs.usage.borrow_and_update().clone();
+                    let record = NodeUsage::new(&inputs.pods.borrow(), &usage);
+                    // A node without pods has nothing to say.
+                    if !record.pods.is_empty() {
+                        writer.record(Body::Usage(record)).await;
                     }
                 }
             }

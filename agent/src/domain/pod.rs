@@ -158,6 +158,15 @@ pub struct Container {
     pub tasks: Vec<Task>,
 }
 
+/// A pod's own cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodGroup {
+    /// Path below the cgroup root.
+    pub cgroup: String,
+    /// Inode of the directory.
+    pub cgroup_id: u64,
+}
+
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -173,6 +182,8 @@ pub struct Pod {
     pub qos: QosClass,
     /// Which source named it (`files`, `cri`, `kubelet`).
     pub named_by: Option<&'static str>,
+    /// The pod's own cgroup, above its containers'; none where the driver makes none.
+    pub group: Option<PodGroup>,
     /// Containers, sandbox included, ascending by cgroup path.
     pub containers: Vec<Container>,
 }

@@ -20,6 +20,7 @@ pub mod classic;
 pub mod node;
 pub mod process;
 pub mod reference;
+pub mod usage;
 
 /// Which text a scraper gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +129,20 @@ impl<'a> Writer<'a> {
         (name, help): (&str, &str),
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
+        self.counters_in((name, help), None, samples)
+    }
+
+    pub(super) fn counters_in<L: EncodeLabelSet>(
+        &mut self,
+        (name, help): (&str, &str),
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = (L, impl EncodeCounterValue)>,
+    ) -> fmt::Result {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_none() {
             return Ok(());
         }
-        let mut family = self.0.encode_descriptor(name, &format!("{help}."), None, MetricType::Counter)?;
+        let mut family = self.0.encode_descriptor(name, &format!("{help}."), unit, MetricType::Counter)?;
         samples.try_for_each(|(labels, value)| {
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
         })

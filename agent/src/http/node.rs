@@ -4,7 +4,7 @@
 //! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
 //! - `GET /api/v1/metrics` the scheduler's own BSS record while one runs, else the last posted one
 //! - `GET /api/v1/schedulers` the scheduler whole: every variable with type and value, events, last exit
-//! - `GET /api/v1/pods` pods with containers, processes, threads
+//! - `GET /api/v1/pods` pods with containers, processes, threads, usage
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
 //!
 //! and those of [`super::common`].
@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
@@ -36,6 +36,7 @@ use crate::api::scheduler::Scheduler;
 use crate::api::status::{Delivery, Status, text};
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
+use crate::domain::usage::UsageMap;
 
 /// A spool commit under load takes milliseconds.
 const BUSY_RETRY_S: u64 = 1;
@@ -53,11 +54,16 @@ pub struct Handles {
     pub scheduler: watch::Receiver<Arc<SchedulerReading>>,
     /// The latest walk of the pods.
     pub pods: watch::Receiver<Arc<PodMap>>,
+    /// The latest usage of pods and containers.
+    pub usage: watch::Receiver<Arc<UsageMap>>,
     /// The way to the receivers.
     pub delivery: DeliveryView,
     /// Where posted records become durable; none where nothing is spooled: then only the last one is kept.
     pub recorder: Option<Recorder>,
 }
+
+/// Both snapshots that `GET /api/v1/pods` shows.
+type PodsAndUsage = (Arc<PodMap>, Arc<UsageMap>);
 
 /// State of the node's routes.
 #[derive(Clone)]
@@ -69,8 +75,8 @@ struct Inner {
     history: History,
     /// The record that was posted last, and when, ns since the epoch.
     posted: ArcSwapOption<(Record, i64)>,
-    pids: Cache,
-    pods: Cache,
+    pids: Cache<Arc<PodMap>>,
+    pods: Cache<PodsAndUsage>,
 }
 
 impl NodeState {
@@ -82,7 +88,7 @@ impl NodeState {
             history: History::default(),
             posted: ArcSwapOption::empty(),
             pids: Cache::new(encode_pids),
-            pods: Cache::new(|map| encode(&Pods::from(map))),
+            pods: Cache::new(|(pods, usage)| encode(&Pods::with_usage(pods, usage))),
         }))
     }
 
@@ -154,11 +160,13 @@ pub(super) async fn status(
     let now_ns = (node.common.clock)();
     let reading = Arc::clone(&node.handles.scheduler.borrow());
     let pods = Arc::clone(&node.handles.pods.borrow());
+    let usage = Arc::clone(&node.handles.usage.borrow());
     let sources = node.common.sources.borrow().clone();
     let snapshots = Snapshots {
         identity: &node.common.identity,
         scheduler: node.history.pair(&reading),
         pods: &pods,
+        usage: &usage,
         sources: &sources,
         delivery: (node.handles.delivery)(now_ns),
     };
@@ -219,30 +227,35 @@ pub(super) async fn schedulers(State(NodeState(node)): State<NodeState>) -> Json
     Json(Scheduler::from(&*reading))
 }
 
-/// Pods with containers and processes.
+/// Pods with containers, processes and usage.
 #[utoipa::path(get, path = "/api/v1/pods", tag = "node",
     responses((status = 200, body = Pods), (status = 503, body = Failure)))]
 pub(super) async fn pods(State(NodeState(node)): State<NodeState>) -> Result<Response, ApiError> {
-    cached(&node.pods, &node.handles.pods)
+    let usage = Arc::clone(&node.handles.usage.borrow());
+    Ok(json(node.pods.get(&(walked(&node.handles)?, usage))))
 }
 
 /// Pods and processes in the reference's shape.
 #[utoipa::path(get, path = "/api/v1/pods/pids", tag = "bss",
     responses((status = 200, body = Enveloped<PodPidsList>), (status = 503, body = Failure)))]
 pub(super) async fn pod_pids(State(NodeState(node)): State<NodeState>) -> Result<Response, ApiError> {
-    cached(&node.pids, &node.handles.pods)
+    Ok(json(node.pids.get(&walked(&node.handles)?)))
 }
 
-fn cached(cache: &Cache, pods: &watch::Receiver<Arc<PodMap>>) -> Result<Response, ApiError> {
-    let map = Arc::clone(&pods.borrow());
+fn walked(handles: &Handles) -> Result<Arc<PodMap>, ApiError> {
+    let map = Arc::clone(&handles.pods.borrow());
     if map.at_ns == 0 {
         return Err(ApiError::NoPods("the processes have not been walked yet"));
     }
-    Ok(([(header::CONTENT_TYPE, "application/json")], cache.get(&map)).into_response())
+    Ok(map)
+}
+
+fn json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// The reference's shape; its timestamp is the walk's.
-fn encode_pids(map: &PodMap) -> Vec<u8> {
+fn encode_pids(map: &Arc<PodMap>) -> Vec<u8> {
     let head = Message::new(true, "Pod-PID mappings retrieved successfully", map.at_ns);
     encode(&Enveloped { head, body: PodPidsList { pods: list_pids(map) } })
 }

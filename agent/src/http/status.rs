@@ -14,6 +14,7 @@ use crate::domain::pod::{self, PodMap};
 use crate::domain::rate::{Reading, per_second};
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
+use crate::domain::usage::{Bound, UsageMap};
 
 /// Pods shown: what fits on a screen beside the rest.
 const TOP_PODS: usize = 10;
@@ -76,6 +77,8 @@ pub struct Snapshots<'a> {
     pub scheduler: Pair,
     /// The pods.
     pub pods: &'a PodMap,
+    /// What they use.
+    pub usage: &'a UsageMap,
     /// The sources.
     pub sources: &'a [SourceHealth],
     /// The way to the receivers.
@@ -95,7 +98,7 @@ pub fn build(snapshots: Snapshots<'_>, now_ns: i64) -> Status {
         },
         scheduler: scheduler(&snapshots.scheduler, now_ns),
         sources: snapshots.sources.iter().map(|health| Source::new(health, now_ns)).collect(),
-        pods: pods(snapshots.pods, now_ns),
+        pods: pods(snapshots.pods, snapshots.usage, now_ns),
         delivery: snapshots.delivery,
     }
 }
@@ -143,28 +146,36 @@ fn reading(of: &SchedulerReading, value: u64) -> Reading {
     Reading { epoch: enabled.rotate_left(32) ^ maps, value, at_ns: of.mono_ns }
 }
 
-fn pods(map: &PodMap, now_ns: i64) -> Pods {
-    let mut top: Vec<Pod> = map.pods.iter().map(pod).collect();
-    top.sort_by(|a, b| b.tasks.cmp(&a.tasks).then_with(|| a.uid.cmp(&b.uid)));
+fn pods(map: &PodMap, usage: &UsageMap, now_ns: i64) -> Pods {
+    let mut top: Vec<(usize, &pod::Pod)> = map.pods.iter().map(|pod| (tasks(pod).count(), pod)).collect();
+    top.sort_by(|(a_tasks, a), (b_tasks, b)| b_tasks.cmp(a_tasks).then_with(|| a.uid.cmp(&b.uid)));
     top.truncate(TOP_PODS);
     Pods {
         total: map.pods.len(),
         tasks: map.pod_tasks(),
         host_tasks: map.host.tasks,
         age_ms: (map.at_ns != 0).then(|| age_ms(map.at_ns, now_ns)),
-        top,
+        top: top.into_iter().map(|(_, known)| pod(known, usage)).collect(),
     }
 }
 
-fn pod(pod: &pod::Pod) -> Pod {
-    let tasks = || pod.containers.iter().flat_map(|container| &container.tasks);
+fn tasks(pod: &pod::Pod) -> impl Iterator<Item = &pod::Task> {
+    pod.containers.iter().flat_map(|container| &container.tasks)
+}
+
+fn pod(pod: &pod::Pod, usage: &UsageMap) -> Pod {
+    let usage = usage.pod(pod).unwrap_or_default();
     Pod {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         uid: pod.uid.0.clone(),
         qos: pod.qos.name().to_owned(),
         containers: pod.containers.iter().filter(|container| !container.tasks.is_empty()).count(),
-        tasks: tasks().count(),
-        threads: tasks().map(|task| u64::from(task.threads)).sum(),
+        tasks: tasks(pod).count(),
+        threads: tasks(pod).map(|task| u64::from(task.threads)).sum(),
+        cpu_cores: usage.rates.cpu_cores,
+        throttled_ratio: usage.rates.throttled_ratio,
+        memory_working_set_bytes: usage.memory.and_then(|memory| memory.working_set_bytes),
+        memory_limit_bytes: usage.limits.memory_max.and_then(Bound::at),
     }
 }

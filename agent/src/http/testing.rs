@@ -72,6 +72,11 @@ pub(super) mod samples {
         Epoch, Layout, OpsName, ScalarKind, SchedulerReading, Section, State, Unread, Variable,
     };
     use crate::domain::source::{Condition, SourceHealth};
+    use crate::domain::usage::request::Conversion;
+    use crate::domain::usage::{
+        Bound, Cpu, CpuQuota, CpuShare, DeviceIo, Io, Limits, Memory, MemoryEvents, Pressure, Pressures,
+        Rates, Stall, Throttling, Usage, UsageMap,
+    };
 
     pub(in crate::http) fn reading(mono_ns: u64, dispatches: u64) -> SchedulerReading {
         let variable = |name: &str, kind, size| Variable {
@@ -148,13 +153,13 @@ pub(super) mod samples {
             comm: comm.into(),
             threads,
         };
-        let container = |id: &str, kind, tasks| Container {
+        let container = |id: &str, kind, cgroup_id, tasks| Container {
             id: (!id.is_empty()).then(|| ContainerId(id.to_owned())),
             name: None,
             runtime: Some(Runtime::Containerd),
             kind,
             cgroup: "/kubepods.slice/x".to_owned(),
-            cgroup_id: 4_242,
+            cgroup_id,
             tasks,
         };
         let id = "5148a146ffbbe8672f11494843d54b8769d2eccc677c02027fc09aba192e3c67";
@@ -165,14 +170,15 @@ pub(super) mod samples {
             labels: [("app".to_owned(), "loki".to_owned())].into(),
             qos: QosClass::Burstable,
             named_by: name.map(|_| "files"),
+            group: None,
             containers,
         };
         let tasks = vec![task(717_720, "pause", 1), task(718_001, "loki", 30)];
-        let named = vec![container(id, CgroupKind::Container, tasks)];
+        let named = vec![container(id, CgroupKind::Container, 4_242, tasks)];
         let nameless = vec![
-            container("", CgroupKind::Pod, vec![task(9, "tmux: server", 1)]),
-            container("dead", CgroupKind::Container, Vec::new()),
-            container("mon", CgroupKind::Conmon, vec![task(10, "conmon", 1)]),
+            container("", CgroupKind::Pod, 4_243, vec![task(9, "tmux: server", 1)]),
+            container("dead", CgroupKind::Container, 4_244, Vec::new()),
+            container("mon", CgroupKind::Conmon, 4_245, vec![task(10, "conmon", 1)]),
         ];
         PodMap {
             at_ns: NOW_NS - 999_000_000,
@@ -183,6 +189,79 @@ pub(super) mod samples {
             ],
             host: Host { tasks: 180, threads: 300, containers: Vec::new() },
             skipped: vec![("permission", 2)],
+        }
+    }
+
+    /// A container of v2 with everything, and one of which little is known.
+    pub(in crate::http) fn usage() -> UsageMap {
+        let throttling = Throttling { nr_periods: 300, nr_throttled: 36, throttled_usec: 24_262_294 };
+        let stall = Stall { avg10_bp: 5_555, avg60_bp: 2_645, avg300_bp: 671, total_usec: 21_104_719 };
+        let pressure = Some(Pressure { some: stall, full: Some(Stall { total_usec: 1, ..stall }) });
+        let full = Usage {
+            epoch: 9,
+            mono_ns: 1,
+            cpu: Some(Cpu {
+                usage_usec: 5_979_315,
+                user_usec: Some(4_352_526),
+                system_usec: Some(1_626_789),
+                throttling: Some(throttling),
+            }),
+            memory: Some(Memory {
+                current_bytes: 23_003_136,
+                working_set_bytes: Some(22_765_568),
+                rss_bytes: Some(155_648),
+                file_bytes: Some(22_269_952),
+                swap_bytes: Some(0),
+                events: MemoryEvents {
+                    low: Some(0),
+                    high: Some(3),
+                    max: Some(2),
+                    oom: Some(1),
+                    oom_kill: Some(1),
+                },
+            }),
+            io: Some(Io {
+                rbytes: 9_580_544,
+                wbytes: 4_096,
+                rios: Some(26),
+                wios: Some(1),
+                devices: vec![DeviceIo {
+                    major: 254,
+                    minor: 0,
+                    rbytes: 9_580_544,
+                    wbytes: 4_096,
+                    rios: Some(26),
+                    wios: Some(1),
+                }],
+            }),
+            pids: Some(31),
+            pressure: Pressures { cpu: pressure, memory: pressure, io: pressure },
+            limits: Limits {
+                cpu: Some(Bound::At(CpuQuota { quota_usec: 20_000, period_usec: 100_000 })),
+                cpu_share: Some(CpuShare::Weight(39)),
+                memory_max: Some(Bound::At(128 << 20)),
+                memory_high: Some(Bound::Unlimited),
+                memory_min_bytes: Some(0),
+                memory_low_bytes: Some(1 << 20),
+                pids_max: Some(Bound::At(64)),
+            },
+            rates: Rates {
+                cpu_cores: Some(0.196),
+                throttled_ratio: Some(0.12),
+                read_bytes_per_second: Some(1_024.0),
+                write_bytes_per_second: Some(0.0),
+            },
+        };
+        let little = Usage {
+            epoch: 10,
+            cpu: Some(Cpu { usage_usec: 1_500, ..Cpu::default() }),
+            limits: Limits { cpu_share: Some(CpuShare::Shares(2)), ..Limits::default() },
+            ..Usage::default()
+        };
+        UsageMap {
+            at_ns: NOW_NS - 700_000_000,
+            groups: [(4_242, full), (4_244, little)].into(),
+            conversion: Some(Conversion::Linear),
         }
     }
 

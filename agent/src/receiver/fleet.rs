@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::api::batch::Accounts;
 use crate::api::bss;
-use crate::api::nodes::{Node, NodeScheduler, Nodes};
+use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
 use crate::api::record::{Body, Record};
 use crate::api::scheduler::{Exit, Scheduler};
@@ -33,6 +33,7 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::Scheduler(_) => ("scheduler", 1),
         Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
         Body::Pods(_) => ("pods", 1),
+        Body::Usage(_) => ("usage", 1),
     }
 }
 
@@ -68,6 +69,7 @@ struct Known {
     exits: VecDeque<Exit>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
+    usage: Option<NodeUsageSum>,
 }
 
 #[derive(Debug, Default)]
@@ -169,6 +171,7 @@ impl Fleet {
                     known.pods = fits.then(|| Arc::new(pods));
                     view.pods_bytes += known.pods_bytes;
                 }
+                Body::Usage(usage) => known.usage = Some((&usage).into()),
             }
         }
         view.nodes.insert(node.to_owned(), known);
@@ -240,6 +243,7 @@ impl Known {
             scheduler: self.scheduler.as_deref().map(NodeScheduler::from),
             last_exit: self.exits.back().cloned(),
             pods: self.pods.as_ref().map(|pods| pods.pods.len()),
+            usage: self.usage,
         }
     }
 }

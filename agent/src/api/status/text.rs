@@ -115,10 +115,14 @@ fn pods(out: &mut String, pods: &Pods, color: bool) {
             pod.containers.to_string(),
             pod.tasks.to_string(),
             pod.threads.to_string(),
+            pod.cpu_cores.map_or_else(|| "-".into(), |cores| format!("{cores:.2}")),
+            pod.throttled_ratio.map_or_else(|| "-".into(), |ratio| format!("{:.0} %", ratio * 100.0)),
+            memory(pod.memory_working_set_bytes, pod.memory_limit_bytes),
         ]
     });
-    let columns = ["namespace", "pod", "qos", "containers", "processes", "threads"];
-    table(out, &columns, &[false, false, false, true, true, true], rows.collect());
+    let columns =
+        ["namespace", "pod", "qos", "containers", "processes", "threads", "cpus", "throttled", "memory"];
+    table(out, &columns, &[false, false, false, true, true, true, true, true, true], rows.collect());
 }
 
 fn delivery(out: &mut String, delivery: &Delivery, color: bool) {
@@ -171,6 +175,17 @@ fn duration(ms: u64) -> String {
         60..3_600 => format!("{} min {} s", s / 60, s % 60),
         3_600..86_400 => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
         _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+/// Working set, and the limit where there is one: `12.0 / 64.0 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn memory(working_set_bytes: Option<u64>, limit_bytes: Option<u64>) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    match (working_set_bytes, limit_bytes) {
+        (None, _) => "-".to_owned(),
+        (Some(used), None) => format!("{:.1} MiB", mib(used)),
+        (Some(used), Some(limit)) => format!("{:.1} / {:.1} MiB", mib(used), mib(limit)),
     }
 }
 

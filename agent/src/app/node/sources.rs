@@ -13,7 +13,8 @@ use crate::domain::exit::SchedulerExit;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
-use crate::sources::{pods, scheduler};
+use crate::domain::usage::{Target, UsageMap, targets};
+use crate::sources::{pods, scheduler, usage};
 use crate::task::{Phase, Supervisor};
 
 /// Exits that wait to be recorded: a scheduler that restarts in a loop makes one a second.
@@ -24,6 +25,7 @@ pub(super) struct Sources {
     pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
     pub(super) exits: mpsc::Receiver<SchedulerExit>,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
+    pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) health: watch::Receiver<Vec<SourceHealth>>,
 }
 
@@ -31,7 +33,9 @@ pub(super) struct Sources {
 pub(super) fn start(supervisor: &mut Supervisor, config: &Config, registry: &mut Registry) -> Sources {
     let (scheduler, exits, scheduler_health) = start_scheduler(supervisor, config);
     let (pods, pods_health) = start_pods(supervisor, config, registry);
-    Sources { scheduler, exits, pods, health: health::merged(supervisor, scheduler_health, pods_health) }
+    let (usage, usage_health) = start_usage(supervisor, config, registry, pods.clone());
+    let health = health::merged(supervisor, scheduler_health, vec![pods_health, usage_health]);
+    Sources { scheduler, exits, pods, usage, health }
 }
 
 type SchedulerSide =
@@ -71,4 +75,49 @@ fn start_pods(
         pods::run(source, wall_ns, out.clone(), health_out.clone(), token.clone())
     });
     (maps, health)
+}
+
+fn start_usage(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    registry: &mut Registry,
+    pods: watch::Receiver<Arc<PodMap>>,
+) -> (watch::Receiver<Arc<UsageMap>>, watch::Receiver<Vec<SourceHealth>>) {
+    let (out, maps) = watch::channel(Arc::new(UsageMap::default()));
+    let (health_out, health) =
+        watch::channel(vec![SourceHealth { name: "usage", ..SourceHealth::default() }]);
+    let metrics = usage::metrics::Metrics::register(registry);
+    let (roots, settings) = (config.host.clone(), config.usage);
+    let targets = follow_targets(supervisor, pods);
+    let token = supervisor.token(Phase::Sources);
+    supervisor.best_effort(Phase::Sources, "usage", move || {
+        let source = usage::UsageSource::new(roots.clone(), settings).with_metrics(metrics.clone());
+        usage::run(source, wall_ns, targets.clone(), out.clone(), health_out.clone(), token.clone())
+    });
+    (maps, health)
+}
+
+/// What the usage source reads, from what the pods source found: sources never meet.
+fn follow_targets(
+    supervisor: &mut Supervisor,
+    mut pods: watch::Receiver<Arc<PodMap>>,
+) -> watch::Receiver<Arc<[Target]>> {
+    let (out, wanted) = watch::channel(Arc::from(targets(&pods.borrow_and_update())));
+    let token = supervisor.token(Phase::Sources);
+    supervisor.critical(Phase::Sources, "usage targets", async move {
+        while let Some(Ok(())) = token.run_until_cancelled(pods.changed()).await {
+            let now = targets(&pods.borrow_and_update());
+            out.send_if_modified(|known| {
+                let changed = **known != *now;
+                if changed {
+                    *known = now.into();
+                }
+                changed
+            });
+        }
+        // The pods source stops in the same phase, perhaps first: the last list stands until then.
+        token.cancelled().await;
+        Ok::<_, Infallible>(())
+    });
+    wanted
 }

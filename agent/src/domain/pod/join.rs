@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::names::Names;
-use super::{CgroupKind, CgroupRef, Container, Pod, PodUid, QosClass, Task};
+use super::{CgroupKind, CgroupRef, Container, Pod, PodGroup, PodUid, QosClass, Task};
 
 /// A cgroup with everything below it that belongs to the same place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub fn join(leaves: Vec<Leaf>, names: Names<'_>) -> (Vec<Pod>, Vec<Container>) {
                 let pod = pods.entry(uid).or_insert_with_key(|uid| unnamed(uid.clone()));
                 if pod.qos == QosClass::Unknown {
                     pod.qos = qos.unwrap_or_default();
+                }
+                if container.kind == CgroupKind::Pod {
+                    let (cgroup, cgroup_id) = (container.cgroup.clone(), container.cgroup_id);
+                    pod.group = Some(PodGroup { cgroup, cgroup_id });
                 }
                 // A pod-level cgroup makes the pod; it is an entry of its own only while it holds tasks.
                 if container.kind != CgroupKind::Pod || !container.tasks.is_empty() {
@@ -74,6 +78,7 @@ const fn unnamed(uid: PodUid) -> Pod {
         labels: BTreeMap::new(),
         qos: QosClass::Unknown,
         named_by: None,
+        group: None,
         containers: Vec::new(),
     }
 }

@@ -27,6 +27,10 @@ fn status() -> Status {
         containers: 2,
         tasks,
         threads: 31,
+        cpu_cores: name.map(|_| 1.257),
+        throttled_ratio: name.map(|_| 0.124),
+        memory_working_set_bytes: name.map(|_| 123 << 20),
+        memory_limit_bytes: namespace.map(|_| 1 << 30),
     };
     Status {
         node: Node {
@@ -127,9 +131,9 @@ fn one_screen() {
 
         PODS
           2 pods with 12 processes, 180 processes outside pods, walked 999 ms ago
-          namespace   pod                                   qos        containers  processes  threads
-          monitoring  loki-0                                burstable           2         10       31
-          ?           65979e01-4cb1-4d08-9dba-45530253ff00  burstable           2          2       31
+          namespace   pod                                   qos        containers  processes  threads  cpus  throttled              memory
+          monitoring  loki-0                                burstable           2         10       31  1.26       12 %  123.0 / 1024.0 MiB
+          ?           65979e01-4cb1-4d08-9dba-45530253ff00  burstable           2          2       31     -          -                   -
 
         DELIVERY
           100 records produced, 90 acknowledged, 8 spooled (4096 bytes), 2 dropped, lag 3 min 20 s

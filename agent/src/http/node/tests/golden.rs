@@ -17,6 +17,7 @@ fn full_node() -> Node {
     let node = node();
     node.scheduler.send_replace(Arc::new(samples::reading(2_000_000_000, 4_000)));
     node.pods.send_replace(Arc::new(samples::pods()));
+    node.usage.send_replace(Arc::new(samples::usage()));
     node.sources.send_replace(samples::sources());
     node
 }
@@ -123,9 +124,9 @@ async fn status_has_rates_once_there_are_two_readings() {
 
         PODS
           2 pods with 4 processes, 180 processes outside pods, walked 999 ms ago
-          namespace   pod                               qos        containers  processes  threads
-          ?           0123456789abcdef0123456789abcdef  burstable           2          2        2
-          monitoring  loki-0                            burstable           1          2       31
+          namespace   pod                               qos        containers  processes  threads  cpus  throttled            memory
+          ?           0123456789abcdef0123456789abcdef  burstable           2          2        2     -          -                 -
+          monitoring  loki-0                            burstable           1          2       31  0.20       12 %  21.7 / 128.0 MiB
 
         DELIVERY
           off: no receiver is configured

@@ -12,8 +12,10 @@ use crate::api::status::Delivery;
 use crate::domain::pod::PodMap;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
+use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError};
 use crate::http::exposition::node::NodeCollector;
+use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
 use crate::http::{Common, Config, Parts, Role, metrics};
@@ -24,6 +26,7 @@ pub(super) struct Node {
     pub(super) common: Common,
     pub(super) scheduler: watch::Sender<Arc<SchedulerReading>>,
     pub(super) pods: watch::Sender<Arc<PodMap>>,
+    pub(super) usage: watch::Sender<Arc<UsageMap>>,
     pub(super) sources: watch::Sender<Vec<SourceHealth>>,
     pub(super) draining: CancellationToken,
     /// Records that the fake recorder took.
@@ -46,6 +49,7 @@ pub(super) fn node() -> Node {
 pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
+    let (usage, usages) = watch::channel(Arc::default());
     let (sources, healths) = watch::channel(Vec::new());
     let (mut registry, _panics) = crate::telemetry::registry("node");
     let ours = registry.sub_registry_with_prefix("sextant");
@@ -54,6 +58,7 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
         scheduler: readings.clone(),
         sources: healths.clone(),
     }));
+    ours.register_collector(Box::new(UsageCollector::new(maps.clone(), usages.clone(), 110)));
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
         config,
@@ -68,12 +73,13 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
     let handles = Handles {
         scheduler: readings,
         pods: maps,
+        usage: usages,
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
-    Node { router, state, common, scheduler, pods, sources, draining, recorded }
+    Node { router, state, common, scheduler, pods, usage, sources, draining, recorded }
 }
 
 fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
