@@ -17,5 +17,8 @@ mod containerd;
 #[path = "vm/pods.rs"]
 mod pods;
 
+#[path = "vm/usage.rs"]
+mod usage;
+
 #[path = "vm/roles.rs"]
 mod roles;
