@@ -120,13 +120,12 @@ fn number(text: &str) -> Option<u64> {
 #[test]
 fn usage_is_what_the_kernel_says_of_a_group_that_burns_under_a_quota() -> Result<()> {
     let all = Everywhere::new("burn")?;
-    let (burning, idle) = (all.group("pod/burning")?, all.group("pod/idle")?);
-    let quota = all.write("pod/burning", &[("cpu.max", "20000 100000"), ("cpu.cfs_quota_us", "20000")]);
-    let limit =
-        all.write("pod/burning", &[("memory.max", "67108864"), ("memory.limit_in_bytes", "67108864")]);
+    let (burning, idle) = (all.group("burning")?, all.group("idle")?);
+    let quota = all.write("burning", &[("cpu.max", "20000 100000"), ("cpu.cfs_quota_us", "20000")]);
+    let limit = all.write("burning", &[("memory.max", "67108864"), ("memory.limit_in_bytes", "67108864")]);
     ensure!(quota && limit, "no tree has a cpu and a memory controller");
     let burner = Burner::start()?;
-    all.join("pod/burning", burner.0.id())?;
+    all.join("burning", burner.0.id())?;
     let targets = [burning.clone(), idle.clone()];
     let mut source = source();
     source.collect(&targets, 1);
@@ -156,16 +155,16 @@ fn usage_is_what_the_kernel_says_of_a_group_that_burns_under_a_quota() -> Result
 }
 
 fn exact(all: &Everywhere, usage: &Usage) -> Result<()> {
-    let read = |names: &[&str]| all.read("pod/burning", names).with_context(|| format!("none of {names:?}"));
+    let read = |names: &[&str]| all.read("burning", names).with_context(|| format!("none of {names:?}"));
     let cpu = usage.cpu.context("no cpu")?;
-    let kernel = match all.read("pod/burning", &["cpuacct.usage"]) {
+    let kernel = match all.read("burning", &["cpuacct.usage"]) {
         Some(ns) => number(&ns).map(|ns| ns / 1_000),
         None => word(&read(&["cpu.stat"])?, "usage_usec"),
     };
     ensure!(Some(cpu.usage_usec) == kernel && cpu.usage_usec > 100_000, "{cpu:?} is not {kernel:?}");
     let throttling = cpu.throttling.context("no throttling")?;
     let stat =
-        all.trees.iter().filter_map(|(_, made)| fs::read_to_string(made.path("pod/burning/cpu.stat")).ok());
+        all.trees.iter().filter_map(|(_, made)| fs::read_to_string(made.path("burning/cpu.stat")).ok());
     let stat = stat.into_iter().find(|text| text.contains("nr_periods")).context("no cpu.stat")?;
     ensure!(Some(throttling.nr_periods) == word(&stat, "nr_periods"), "{throttling:?}\n{stat}");
     ensure!(Some(throttling.nr_throttled) == word(&stat, "nr_throttled") && throttling.nr_throttled > 5);
@@ -184,9 +183,9 @@ fn exact(all: &Everywhere, usage: &Usage) -> Result<()> {
     let found = memory.working_set_bytes.context("no working set")?;
     ensure!(found.abs_diff(expected) <= 1 << 20, "{memory:?}, inactive {inactive}");
     ensure!(usage.pids == number(&read(&["pids.current"])?) && usage.pids == Some(1), "{:?}", usage.pids);
-    ensure!(usage.io.is_some() || all.read("pod/burning", &["io.stat"]).is_none(), "{:?}", usage.io);
+    ensure!(usage.io.is_some() || all.read("burning", &["io.stat"]).is_none(), "{:?}", usage.io);
     // Pressure counts on: the kernel's figure after ours is no smaller.
-    if let Some(text) = all.read("pod/burning", &["cpu.pressure"]) {
+    if let Some(text) = all.read("burning", &["cpu.pressure"]) {
         let later =
             text.split("total=").nth(1).and_then(|rest| number(rest.lines().next()?)).context("pressure")?;
         let ours = usage.pressure.cpu.context("no pressure")?.some.total_usec;
@@ -198,17 +197,17 @@ fn exact(all: &Everywhere, usage: &Usage) -> Result<()> {
 #[test]
 fn usage_of_a_group_that_goes_or_is_replaced_is_none() -> Result<()> {
     let all = Everywhere::new("short")?;
-    let target = all.group("pod/short")?;
+    let target = all.group("short")?;
     let mut source = source();
     ensure!(source.collect(std::slice::from_ref(&target), 1).groups.len() == 1);
     for (_, made) in &all.trees {
-        fs::remove_dir(made.path("pod/short"))?;
+        fs::remove_dir(made.path("short"))?;
     }
     ensure!(
         source.collect(std::slice::from_ref(&target), 2).groups.is_empty(),
         "descriptors were kept open on it"
     );
-    let again = all.group("pod/short")?;
+    let again = all.group("short")?;
     ensure!(again.cgroup == target.cgroup && again.cgroup_id != target.cgroup_id);
     ensure!(
         source.collect(std::slice::from_ref(&target), 3).groups.is_empty(),

@@ -30,6 +30,8 @@ enum What {
     Pods,
     /// A walk over all processes in the kernel: /proc
     Tasks,
+    /// What cgroups use: plain reads of the same files, Python
+    Usage,
 }
 
 impl What {
@@ -39,6 +41,7 @@ impl What {
             Self::Node => "node",
             Self::Pods => "pods",
             Self::Tasks => "tasks",
+            Self::Usage => "usage",
         }
     }
 
@@ -47,7 +50,7 @@ impl What {
         match self {
             Self::Bss => &["bpftool"],
             Self::Pods => &["prometheus-process-exporter"],
-            Self::Node | Self::Tasks => &[],
+            Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
 }
