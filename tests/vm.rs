@@ -22,3 +22,6 @@ mod usage;
 
 #[path = "vm/roles.rs"]
 mod roles;
+
+#[path = "vm/runqlat.rs"]
+mod runqlat;

@@ -5,8 +5,10 @@
 
 pub mod bss;
 pub mod exit;
+pub mod histogram;
 pub mod pod;
 pub mod rate;
+pub mod runqueue;
 pub mod scheduler;
 pub mod source;
 pub mod top;

@@ -4,5 +4,6 @@
 //! stops the rest. Joins between sources are pure functions in [`crate::domain`].
 
 pub mod pods;
+pub mod runqlat;
 pub mod scheduler;
 pub mod usage;

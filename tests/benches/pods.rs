@@ -20,10 +20,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
 use sextant::domain::pod::PodMap;
 use sextant::host::HostRoots;
 use sextant::sources::pods::{Config, PodsSource, run};
+use sextant_tests::cpu::cheapest_ns;
 use sextant_tests::hand_made::HandMade;
 
 const PODS: usize = 200;
@@ -54,6 +56,7 @@ fn measure(hierarchy: &Path, with_peers: bool) -> Result<()> {
     );
     let roots = HostRoots { cgroup: hierarchy.to_owned(), ..HostRoots::default() };
     let full_ms = full(&roots)?;
+    stat_alone()?;
     unchanged(&roots);
     idle(&roots)?;
     if !with_peers {
@@ -82,6 +85,26 @@ fn full(roots: &HostRoots) -> Result<f64> {
 
 fn check(map: &PodMap) -> Result<()> {
     ensure!(map.pods.len() == PODS && map.pod_tasks() == PODS * PROCESSES, "the map is not what was made");
+    Ok(())
+}
+
+/// What any reader of `/proc` pays at least for identity: open, one read and close of every process's `stat`.
+fn stat_alone() -> Result<()> {
+    let names: Vec<_> = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name()).collect();
+    let proc = fs::File::open("/proc")?;
+    let mut buffer = [0; 2048];
+    let paths: Vec<_> =
+        names.iter().filter(|name| is_pid(name)).map(|name| Path::new(name).join("stat")).collect();
+    let ns = cheapest_ns(RUNS, 1, || {
+        for path in &paths {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            // A process may end meanwhile.
+            let Ok(stat) = openat(&proc, path, flags, Mode::empty()) else { continue };
+            let _gone = rustix::io::read(stat, &mut buffer);
+        }
+        Ok(())
+    })?;
+    println!("  of it stat alone        {:8.2} ms CPU, {} files", ns / 1e6, paths.len());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bpftool;
 pub mod cpu;
+pub mod exposition;
 pub mod hand_made;
 pub mod role;
 pub mod scheduler;

@@ -28,6 +28,8 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
+    /// A look at every switch of tasks: bcc's runqlat
+    Runqlat,
     /// A walk over all processes in the kernel: /proc
     Tasks,
     /// What cgroups use: plain reads of the same files, Python
@@ -40,16 +42,18 @@ impl What {
             Self::Bss => "bss",
             Self::Node => "node",
             Self::Pods => "pods",
+            Self::Runqlat => "runqlat",
             Self::Tasks => "tasks",
             Self::Usage => "usage",
         }
     }
 
-    /// Debian packages whose programs the benchmark starts.
-    const fn peers(self) -> &'static [&'static str] {
+    /// Programs that the benchmark starts, with the Debian packages that they are in.
+    const fn peers(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Bss => &["bpftool"],
-            Self::Pods => &["prometheus-process-exporter"],
+            Self::Bss => &[("bpftool", "bpftool")],
+            Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
+            Self::Runqlat => &[("runqlat", "libbpf-tools")],
             Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
@@ -59,9 +63,9 @@ impl What {
 pub(crate) fn main(args: &Args) -> Result<u8> {
     let cache = Cache::open()?;
     let mut path = Vec::new();
-    for peer in args.what.peers() {
+    for (peer, package) in args.what.peers() {
         // A benchmark says for itself which peer it could not start.
-        match tools::debian(&cache, peer) {
+        match tools::debian(&cache, peer, package) {
             Ok(folder) => path.push(folder),
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }

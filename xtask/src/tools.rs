@@ -76,20 +76,20 @@ pub(crate) fn psutil(cache: &Cache) -> Result<PathBuf> {
     python::library(cache, PSUTIL)
 }
 
-/// The directory of the program that Debian has in a package of the same name: this machine's own, or unpacked.
-pub(crate) fn debian(cache: &Cache, name: &str) -> Result<PathBuf> {
+/// The directory of a program that Debian has in this package: this machine's own, or unpacked.
+pub(crate) fn debian(cache: &Cache, name: &str, package: &str) -> Result<PathBuf> {
     let own = process::find(name).ok();
     let program = match own {
         Some(program) => program,
         None => {
             let release = Mirror::of_this_machine()?.release;
-            let home = cache.entry(name, &release, "about 10 s", |to| {
+            let home = cache.entry(package, &release, "about 10 s", |to| {
                 // Only the program: it runs with this machine's libraries.
-                Apt::host(cache)?.unpack(&[name], to)
+                Apt::host(cache)?.unpack(&[package], to)
             })?;
             let candidates = ["usr/sbin", "usr/bin"].map(|folder| home.join(folder).join(name));
             let found = candidates.into_iter().find(|path| path.is_file());
-            found.with_context(|| format!("Debian's package {name} has no program of that name"))?
+            found.with_context(|| format!("Debian's package {package} has no program {name}"))?
         }
     };
     Ok(program.parent().map_or_else(PathBuf::new, Path::to_owned))

@@ -7,6 +7,8 @@ use tower::ServiceExt as _;
 
 use super::{Identity, Role};
 
+pub(super) mod hostile;
+
 /// 2025-06-19T10:30:00Z, the reference document's own.
 pub(super) const NOW_NS: i64 = 1_750_329_000_000_000_000;
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::exposition::FleetCollector;
 use super::*;
 use crate::api::pods::Pods;
+use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, identity, post, samples};
 use crate::http::{Config, Parts, Role, metrics};
 use crate::receiver::{fleet::Fleet, ingest};
@@ -18,6 +19,7 @@ use crate::store::{self, Store};
 
 struct Receiver {
     router: Router,
+    common: Common,
     _dir: tempfile::TempDir,
 }
 
@@ -44,7 +46,7 @@ async fn receiver_with(config: Config) -> Receiver {
         sources: watch::channel(Vec::new()).1,
         draining: CancellationToken::new(),
     });
-    Receiver { router: router(&ReceiverState::new(common, door)), _dir: dir }
+    Receiver { router: router(&ReceiverState::new(common.clone(), door)), common, _dir: dir }
 }
 
 fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {
@@ -188,4 +190,56 @@ async fn bodies_wait_for_their_turn_and_then_are_told_to_come_again() {
         assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
     }
     assert_eq!(get(&receiver.router, "/health").await.status, StatusCode::OK, "reading needs no turn");
+}
+
+impl Receiver {
+    /// Requests to `POST path` that were answered with `status`.
+    fn answered(&self, path: &'static str, status: u16) -> u64 {
+        let labels = metrics::RequestLabels { route: path.into(), method: "POST", status };
+        self.common.metrics.requests.get_or_create(&labels).get()
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_random_batches_get_200_or_400_and_no_panic() {
+    let receiver = receiver().await;
+    let good = batch("worker-7", 1, &[json!({"kind": "bss_posted", "body": {"nr_queued": 5}})]);
+    bombard(&receiver.router, "POST", "/api/v1/ingest", &good, 10_000, &[200, 400]).await;
+    let taken = receiver.answered("/api/v1/ingest", 200);
+    assert!(taken > 100 && taken < 9_900, "neither all good nor all bad: {taken}");
+    assert_eq!(receiver.common.metrics.panics.get(), 0);
+    // It still works, and what was spoiled has not spoilt it.
+    let ack = post(&receiver.router, "/api/v1/ingest", batch("worker-8", 1, &[pods()])).await;
+    assert_eq!(ack.text(), r#"{"acked_seq":1,"stored":1,"duplicates":0}"#);
+    let nodes = get(&receiver.router, "/api/v1/nodes").await.json();
+    assert!(nodes["nodes"].as_array().expect("a list").iter().any(|node| node["node"] == "worker-8"));
+}
+
+#[tokio::test]
+async fn ten_thousand_random_records_get_200_or_400_and_no_panic() {
+    let receiver = receiver().await;
+    let good = r#"{"metrics":[{"usersched_pid":1,"nr_queued":2},{"nr_running":3}]}"#;
+    bombard(&receiver.router, "POST", "/api/v1/metrics", good, 10_000, &[200, 400]).await;
+    let taken = receiver.answered("/api/v1/metrics", 200);
+    assert!(taken > 100 && taken < 9_900, "neither all good nor all bad: {taken}");
+    assert_eq!(receiver.common.metrics.panics.get(), 0);
+}
+
+/// The others read no body, so a thousand each show what ten thousand would.
+#[tokio::test]
+async fn random_bodies_to_every_other_endpoint() {
+    let receiver = receiver().await;
+    let routes = get(&receiver.router, "/").await.json()["routes"].clone();
+    let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics"];
+    for route in routes.as_array().expect("a list") {
+        let path = route["path"].as_str().expect("text");
+        if takes_bodies.contains(&path) {
+            continue;
+        }
+        bombard(&receiver.router, "POST", path, "{}", 1_000, &[405]).await;
+        assert_eq!(get(&receiver.router, path).await.status, StatusCode::OK, "{path}");
+    }
+    bombard(&receiver.router, "GET", "/api/v1/ingest", "{}", 1_000, &[405]).await;
+    bombard(&receiver.router, "GET", "/api/v1/pods/pids?node=%ff%00&node=%", "{}", 1_000, &[400]).await;
+    assert_eq!(receiver.common.metrics.panics.get(), 0);
 }

@@ -2,11 +2,12 @@
 //!
 //! The tree is remembered between walks. A group whose directory still has the same inode and the same number
 //! of subdirectories (cgroupfs keeps `st_nlink` = 2 + subdirectories), and whose known children are all still
-//! there, has the same children: its directory is not listed again. Only `cgroup.procs` is read every time.
+//! there, has the same children: its directory is not listed again, and one without subdirectories is not listed
+//! at all, which on a node are most of them. Only `cgroup.procs` is read every time.
 //! Paths are parsed once per group. A directory's inode is the cgroup id that BPF programs see.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
@@ -86,6 +87,9 @@ pub(super) struct Tree {
     top: Group,
     limits: Limits,
     number: u32,
+    /// This file system counts subdirectories in `st_nlink`: its root told.
+    counts_links: bool,
+    /// The group's path, with room for a file name behind it.
     path: Vec<u8>,
     buffer: Buffer,
 }
@@ -97,7 +101,15 @@ impl Tree {
     pub(super) fn open(root: &Path, limits: Limits) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(root, flags, Mode::empty())?;
-        Ok(Self { root, top: Group::default(), limits, number: 0, path: Vec::new(), buffer: Buffer::new() })
+        Ok(Self {
+            root,
+            top: Group::default(),
+            limits,
+            number: 0,
+            counts_links: false,
+            path: Vec::new(),
+            buffer: Buffer::new(),
+        })
     }
 
     /// Walks the whole hierarchy.
@@ -133,8 +145,14 @@ impl Tree {
             walk.skipped.count(Reason::TooDeep);
             return Ok(());
         }
-        // nlink below 2 is a file system that does not count subdirectories.
-        if !group.listed || links < 2 || links - 2 != group.children.len() as u64 {
+        let subdirectories = links.checked_sub(2);
+        if depth == 0 {
+            self.list(group, walk);
+            self.counts_links = subdirectories == Some(group.children.len() as u64);
+        } else if self.counts_links && subdirectories == Some(0) {
+            group.children.clear();
+            group.listed = true;
+        } else if !group.listed || subdirectories != Some(group.children.len() as u64) {
             self.list(group, walk);
         }
         if self.visit_children(group, depth, owner, walk) {
@@ -175,8 +193,9 @@ impl Tree {
     }
 
     /// Stats the group; a new inode under a known name is a new group. Returns the link count.
-    fn identify(&self, group: &mut Group) -> Result<u64, Vanished> {
-        let stat = match statat(self.root.as_fd(), self.c_path(b""), AtFlags::SYMLINK_NOFOLLOW) {
+    fn identify(&mut self, group: &mut Group) -> Result<u64, Vanished> {
+        let stat = self.at(b"\0", |root, path, _| statat(root, path, AtFlags::SYMLINK_NOFOLLOW));
+        let stat = match stat {
             Ok(stat) => stat,
             Err(Errno::NOENT | Errno::NODEV | Errno::NOTDIR) => return Err(Vanished),
             // Whatever forbids this also forbids reading its processes, which is where it is counted.
@@ -207,9 +226,8 @@ impl Tree {
     }
 
     fn read_procs(&mut self, owner: Option<usize>, walk: &mut Walk) {
-        let path = self.c_path(b"/cgroup.procs");
         let left = self.limits.tasks.saturating_sub(walk.tasks);
-        match read::procs(self.root.as_fd(), &path, left, &mut self.buffer) {
+        match self.at(b"/cgroup.procs\0", |root, path, buffer| read::procs(root, path, left, buffer)) {
             Ok(procs) => {
                 walk.tasks += procs.pids.len();
                 walk.foreign += procs.foreign;
@@ -227,8 +245,7 @@ impl Tree {
 
     /// Lists the children again, keeping the known ones.
     fn list(&mut self, group: &mut Group, walk: &mut Walk) {
-        let path = self.c_path(b"");
-        match read::child_names(self.root.as_fd(), &path, &mut self.buffer) {
+        match self.at(b"\0", read::child_names) {
             Ok(names) => {
                 let mut known = std::mem::take(&mut group.children);
                 let keep = |name: Box<[u8]>| match known.binary_search_by(|child| child.name.cmp(&name)) {
@@ -242,12 +259,18 @@ impl Tree {
         }
     }
 
-    /// The current path with `suffix`; names come from the kernel and hold no NUL.
-    fn c_path(&self, suffix: &[u8]) -> CString {
-        let mut path = Vec::with_capacity(self.path.len() + suffix.len() + 1);
-        path.extend_from_slice(&self.path);
-        path.extend_from_slice(suffix);
-        CString::new(path).unwrap_or_default()
+    /// Calls with the current path and `suffix`, which ends with the path's only NUL: names come from the kernel.
+    fn at<T>(
+        &mut self,
+        suffix: &[u8],
+        call: impl FnOnce(BorrowedFd<'_>, &CStr, &mut Buffer) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let length = self.path.len();
+        self.path.extend_from_slice(suffix);
+        let path = CStr::from_bytes_with_nul(&self.path).map_err(|_| Errno::INVAL);
+        let called = path.and_then(|path| call(self.root.as_fd(), path, &mut self.buffer));
+        self.path.truncate(length);
+        called
     }
 }
 

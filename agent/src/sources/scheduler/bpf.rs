@@ -8,11 +8,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use memmap2::{Mmap, MmapOptions};
 
-use super::maps::{Mapped, Run, Word};
+use super::maps::{Mapped, Plan, Word};
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -193,15 +194,16 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     }
 }
 
-/// The `n`th word behind a pointer, which the caller proves to be valid and aligned.
-macro_rules! load {
-    ($atomic:ty, $at:expr, $n:expr) => {
-        (*$at.cast::<$atomic>().add($n)).load(Ordering::Relaxed)
-    };
-}
+/// Memory is read in whole units of this many bytes, aligned to them: a word of any width inside one is read whole.
+const UNIT_BYTES: usize = 8;
 
 /// The elements of an array map, shared with the kernel, for reading.
-pub(super) struct Memory(Mmap);
+#[derive(Clone)]
+pub(super) struct Memory {
+    /// Whole units: the kernel rounds an array's elements up to them, and a mapping to pages.
+    units: Arc<Mmap>,
+    len: usize,
+}
 
 impl Memory {
     /// Maps `len` bytes of the elements of the map with this id, for reading for as long as it is mapped.
@@ -210,57 +212,44 @@ impl Memory {
     /// is made through a descriptor of its own, closed at once.
     pub(super) fn map(id: u32, len: usize) -> io::Result<Self> {
         let fd = open_with(Object::Map, id, 0)?;
-        // SAFETY: no reference into this memory is ever made: it is read through atomic loads only. An array
-        // map's pages cannot be cut off while they are mapped.
-        unsafe { MmapOptions::new().len(len).map(fd.as_raw_fd()) }.map(Self)
-    }
-
-    fn at(&self, offset: usize, len: usize) -> Option<*const u8> {
-        let inside = offset.checked_add(len)? <= self.0.len();
-        // SAFETY: the sum lies inside the mapping, or no pointer is made.
-        inside.then(|| unsafe { self.0.as_ptr().add(offset) })
+        let whole = len.next_multiple_of(UNIT_BYTES);
+        // SAFETY: no reference into this memory is ever made but to atomics. An array map's pages cannot be cut off
+        // while they are mapped.
+        let units = unsafe { MmapOptions::new().len(whole).map(fd.as_raw_fd()) }?;
+        Ok(Self { units: Arc::new(units), len })
     }
 
     fn byte(&self, offset: usize) -> Option<u8> {
-        let at = self.at(offset, 1)?;
-        // SAFETY: inside the mapping; an atomic may share memory with the kernel's writers.
-        Some(unsafe { &*at.cast::<AtomicU8>() }.load(Ordering::Relaxed))
-    }
-
-    /// Packed structs: such a word may be torn, like every reader's.
-    #[cold]
-    fn bytewise(&self, word: Word) -> Option<u64> {
-        let mut bytes = [0; 8];
-        for (at, byte) in (word.offset as usize..).zip(bytes.get_mut(..usize::from(word.size))?) {
-            *byte = self.byte(at)?;
+        if offset >= self.len {
+            return None;
         }
-        Some(u64::from_le_bytes(bytes))
+        // SAFETY: inside the mapping; an atomic may share memory with the kernel's writers.
+        Some(unsafe { &*self.units.as_ptr().add(offset).cast::<AtomicU8>() }.load(Ordering::Relaxed))
     }
 }
 
 impl Mapped for Memory {
-    fn gather(&self, runs: &[Run], out: &mut Vec<u64>) -> Option<()> {
-        for run in runs {
-            let (size, count) = (usize::from(run.first.size), run.count as usize);
-            let at = self.at(run.first.offset as usize, size.checked_mul(count)?)?;
-            let aligned = at.addr().is_multiple_of(size.max(1));
-            // SAFETY: by `at` the whole run lies inside the mapping, and it is aligned to its words' size;
-            // atomics may share memory with the kernel's writers.
-            unsafe {
-                match size {
-                    8 if aligned => out.extend((0..count).map(|n| load!(AtomicU64, at, n))),
-                    4 if aligned => out.extend((0..count).map(|n| u64::from(load!(AtomicU32, at, n)))),
-                    2 if aligned => out.extend((0..count).map(|n| u64::from(load!(AtomicU16, at, n)))),
-                    1 => out.extend((0..count).map(|n| u64::from(load!(AtomicU8, at, n)))),
-                    _ => {
-                        for word in run.words() {
-                            out.push(self.bytewise(word)?);
-                        }
-                    }
-                }
+    fn plan(&self, words: &[Word]) -> Option<Box<dyn Plan>> {
+        let mut places = Vec::with_capacity(words.len());
+        let mut torn = Vec::new();
+        for (at, &word) in words.iter().enumerate() {
+            let (offset, size) = (word.offset as usize, usize::from(word.size));
+            if !(1..=UNIT_BYTES).contains(&size) || offset.checked_add(size)? > self.len {
+                return None;
+            }
+            let inside_bits = u32::try_from(offset % UNIT_BYTES * 8).ok()?;
+            let unused_bits = 64 - 8 * u32::from(word.size);
+            places.push(Place {
+                unit: offset / UNIT_BYTES,
+                mask: u64::MAX >> unused_bits,
+                shift: inside_bits,
+            });
+            if inside_bits > unused_bits {
+                torn.push((at, word));
             }
         }
-        Some(())
+        let units = self.units.as_ptr().cast();
+        Some(Box::new(MemoryPlan { units, memory: self.clone(), places: places.into(), torn: torn.into() }))
     }
 
     fn copy(&self, offset: u32, out: &mut [u8]) -> Option<()> {
@@ -268,6 +257,56 @@ impl Mapped for Memory {
             *byte = self.byte(at)?;
         }
         Some(())
+    }
+}
+
+/// Where a word is. Invariant: the unit lies inside the memory.
+#[derive(Clone, Copy)]
+struct Place {
+    unit: usize,
+    mask: u64,
+    shift: u32,
+}
+
+struct MemoryPlan {
+    /// Where `memory` begins: one step less to it for each reading.
+    units: *const AtomicU64,
+    memory: Memory,
+    places: Box<[Place]>,
+    /// Words that lie in two units, in packed structs, with their number: read by the byte, torn like every reader's.
+    torn: Box<[(usize, Word)]>,
+}
+
+// SAFETY: the pointer leads into the mapping that is sent along with it, and only to atomics.
+unsafe impl Send for MemoryPlan {}
+
+impl Plan for MemoryPlan {
+    /// No branch depends on the words: the places were checked when the plan was made.
+    fn read(&self, out: &mut [u64]) {
+        for (value, place) in out.iter_mut().zip(&self.places) {
+            // SAFETY: the unit lies inside the mapping, which the plan keeps, and is aligned, since mappings begin at a
+            // page; an atomic may share memory with the kernel's writers.
+            let unit = unsafe { &*self.units.add(place.unit) }.load(Ordering::Relaxed);
+            *value = u64::from_le(unit) >> place.shift & place.mask;
+        }
+        if !self.torn.is_empty() {
+            self.read_torn(out);
+        }
+    }
+}
+
+impl MemoryPlan {
+    #[cold]
+    fn read_torn(&self, out: &mut [u64]) {
+        for &(at, word) in &self.torn {
+            let mut bytes = [0; UNIT_BYTES];
+            for (byte, offset) in bytes.iter_mut().zip(word.offset as usize..).take(word.size.into()) {
+                *byte = self.memory.byte(offset).unwrap_or_default();
+            }
+            if let Some(value) = out.get_mut(at) {
+                *value = u64::from_le_bytes(bytes);
+            }
+        }
     }
 }
 

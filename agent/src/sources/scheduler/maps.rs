@@ -170,47 +170,20 @@ pub trait OpenMap: Send {
     fn lookup(&self, value: &mut [u8]) -> Result<(), ReadError>;
 }
 
-/// Words of one width, one after the other: most sections are a few such runs, and a run is read in one go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// The first word.
-    pub first: Word,
-    /// How many there are.
-    pub count: u32,
-}
-
 /// An element mapped into memory, which the scheduler changes under our eyes: each word is read once, whole.
 pub trait Mapped {
-    /// Appends every word of every run, zero-extended; `None` as soon as a run lies outside.
-    fn gather(&self, runs: &[Run], out: &mut Vec<u64>) -> Option<()>;
+    /// Checks once, so that every reading after it is loads only; `None` if a word lies outside, or has no width
+    /// of 1 to 8 bytes.
+    fn plan(&self, words: &[Word]) -> Option<Box<dyn Plan>>;
 
     /// Copies bytes from `offset` on; `None` if they lie outside.
     fn copy(&self, offset: u32, out: &mut [u8]) -> Option<()>;
 }
 
-impl Run {
-    /// The words, in their order, as as few runs as possible.
-    pub fn of(words: &[Word]) -> Vec<Self> {
-        let mut runs: Vec<Self> = Vec::new();
-        for &word in words {
-            match runs.last_mut() {
-                Some(run) if run.continued_by(word) => run.count += 1,
-                _ => runs.push(Self { first: word, count: 1 }),
-            }
-        }
-        runs
-    }
-
-    fn continued_by(self, word: Word) -> bool {
-        let end = u64::from(self.first.offset) + u64::from(self.first.size) * u64::from(self.count);
-        word.size == self.first.size && u64::from(word.offset) == end
-    }
-
-    /// Its words.
-    pub fn words(self) -> impl Iterator<Item = Word> {
-        let Word { offset, size } = self.first;
-        (0..self.count).map(move |at| Word { offset: offset.saturating_add(at * u32::from(size)), size })
-    }
+/// Words in memory that stays mapped for as long as the plan lives.
+pub trait Plan: Send {
+    /// Reads every word, zero-extended, into the front of `out`, which has room for them.
+    fn read(&self, out: &mut [u64]);
 }
 
 impl Word {

@@ -8,7 +8,7 @@ use aya_ebpf::maps::PerCpuHashMap;
 use super::threads::STAYED;
 use super::{Stint, lost};
 
-/// Every element exists from the start, so that none need be made here, with a run queue locked.
+/// Memory for every element is there from the start, so that none is asked for with a run queue locked.
 #[map]
 static CGROUPS: PerCpuHashMap<u64, CgroupStats> = PerCpuHashMap::with_max_entries(1, 0);
 

@@ -1,9 +1,7 @@
 //! Random, oversized and stuck requests: the right 4xx, no panic, no flood of log lines.
 
-use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -13,102 +11,12 @@ use axum::routing::get as on_get;
 use hyper::body::Frame;
 
 use super::harness::{Recorder, node, node_with};
+use crate::http::testing::hostile::bombard;
 use crate::http::testing::{get, post, samples, send};
 use crate::http::{Config, layers};
-use crate::telemetry;
 
-/// splitmix64: the same bodies in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end).expect("small")).expect("small")
-    }
-
-    /// Noise, JSON-like noise, or a good body with a few bytes changed.
-    fn body(&mut self) -> Vec<u8> {
-        const TOKENS: [&str; 16] = [
-            "{",
-            "}",
-            "[",
-            "]",
-            ",",
-            ":",
-            "\"nr_queued\"",
-            "\"metrics\"",
-            "1",
-            "-1",
-            "null",
-            "\"",
-            "\\u0000",
-            "1e9",
-            " ",
-            "x",
-        ];
-        const GOOD: &str = r#"{"metrics":[{"usersched_pid":1,"nr_queued":2},{"nr_running":3}]}"#;
-        match self.below(3) {
-            0 => (0..self.below(64)).map(|_| self.next().to_le_bytes()[0]).collect(),
-            1 => (0..self.below(24)).map(|_| TOKENS[self.below(16)]).collect::<String>().into_bytes(),
-            _ => {
-                let mut body = GOOD.as_bytes().to_vec();
-                for _ in 0..self.below(4) {
-                    let at = self.below(body.len());
-                    body[at] = self.next().to_le_bytes()[0];
-                }
-                body
-            }
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct CountedLines(Arc<AtomicU64>);
-
-impl Write for CountedLines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let lines = bytes.split(|byte| *byte == b'\n').count() - 1;
-        self.0.fetch_add(u64::try_from(lines).expect("small"), Ordering::Relaxed);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Random bodies to one endpoint; returns how many lines were logged.
-async fn bombard(router: &Router, method: &str, path: &str, bodies: u32, allowed: &[u16]) -> u64 {
-    let lines = CountedLines::default();
-    let writer = lines.clone();
-    let config = telemetry::Config { filter: "warn,sextant=info".into(), ..Default::default() };
-    let subscriber = telemetry::subscriber(&config, move || writer.clone()).expect("a valid filter");
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let mut random = Random(20_261_122);
-    for round in 0..bodies {
-        let body = random.body();
-        let body = Bytes::from(body);
-        let request =
-            Request::builder().method(method).uri(path).body(Body::from(body.clone())).expect("a request");
-        let answer = send(router, request).await;
-        assert!(
-            allowed.contains(&answer.status.as_u16()),
-            "{method} {path} {}: {round} {body:?}",
-            answer.status
-        );
-        if answer.status == StatusCode::BAD_REQUEST {
-            assert_eq!(answer.json()["success"], false);
-        }
-    }
-    lines.0.load(Ordering::Relaxed)
-}
+/// A good body, to be spoiled.
+const RECORDS: &str = r#"{"metrics":[{"usersched_pid":1,"nr_queued":2},{"nr_running":3}]}"#;
 
 #[tokio::test]
 async fn ten_thousand_random_bodies_get_200_or_400_and_few_lines() {
@@ -116,7 +24,7 @@ async fn ten_thousand_random_bodies_get_200_or_400_and_few_lines() {
     let since = tokio::time::Instant::now();
     // The good ones are logged each, as every request is: held below the filter here.
     let router = node.router.clone();
-    let lines = bombard(&router, "POST", "/api/v1/metrics", 10_000, &[200, 400]).await;
+    let lines = bombard(&router, "POST", "/api/v1/metrics", RECORDS, 10_000, &[200, 400]).await;
     let good = node.common.metrics.requests.get_or_create(&crate::http::metrics::RequestLabels {
         route: "/api/v1/metrics".into(),
         method: "POST",
@@ -139,7 +47,8 @@ async fn ten_thousand_random_bodies_get_200_or_400_and_few_lines() {
 async fn without_the_throttle_it_would_be_a_flood() {
     let config = Config { error_lines_per_second: u32::MAX, ..Config::default() };
     let node = node_with(config, Recorder::Takes);
-    assert_eq!(bombard(&node.router, "POST", "/api/v1/metrics", 10_000, &[200, 400]).await, 10_000);
+    let lines = bombard(&node.router, "POST", "/api/v1/metrics", RECORDS, 10_000, &[200, 400]).await;
+    assert_eq!(lines, 10_000);
 }
 
 /// The others read no body, so a thousand each show what ten thousand would.
@@ -154,12 +63,12 @@ async fn random_bodies_to_every_other_endpoint() {
         if path == "/api/v1/metrics" {
             continue;
         }
-        bombard(&node.router, "POST", path, 1_000, &[405]).await;
+        bombard(&node.router, "POST", path, RECORDS, 1_000, &[405]).await;
         // A body where none belongs is not read.
         let request = Request::get(path).body(Body::from(vec![b'{'; 100_000])).expect("a request");
         assert_eq!(send(&node.router, request).await.status, StatusCode::OK, "{path}");
     }
-    bombard(&node.router, "GET", "/status?format=%ff%00&color=%", 1_000, &[400]).await;
+    bombard(&node.router, "GET", "/status?format=%ff%00&color=%", RECORDS, 1_000, &[400]).await;
     assert_eq!(node.common.metrics.panics.get(), 0);
 }
 

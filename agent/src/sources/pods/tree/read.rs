@@ -10,6 +10,10 @@ use rustix::io::Errno;
 /// Read buffer: a page, since the kernel fills at most one at a time for these files.
 const BUFFER_BYTES: usize = 4096;
 
+/// A read this short is the last one: the kernel fills the page until the next line has no room, and a line is a
+/// number of at most ten digits.
+const LAST_READ_BYTES: usize = BUFFER_BYTES - 12;
+
 /// A buffer reused for every directory and file of every walk.
 pub(super) struct Buffer(Box<[MaybeUninit<u8>]>);
 
@@ -69,9 +73,7 @@ pub(super) fn procs(
     let mut pid: Option<u32> = None;
     loop {
         let (read, _) = rustix::io::read(&file, &mut *buffer.0)?;
-        if read.is_empty() {
-            break;
-        }
+        let length = read.len();
         for &byte in &*read {
             if byte.is_ascii_digit() {
                 let digit = u32::from(byte - b'0');
@@ -80,10 +82,13 @@ pub(super) fn procs(
                 procs.push(pid.take());
             }
         }
-        if procs.pids.len() >= limit {
+        if procs.pids.len() > limit || (procs.pids.len() == limit && length > LAST_READ_BYTES) {
             procs.pids.truncate(limit);
             procs.cut = true;
             return Ok(procs);
+        }
+        if length <= LAST_READ_BYTES {
+            break;
         }
     }
     procs.push(pid);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sources::scheduler::fixture::{RealSection, rustland_1_0};
 use crate::sources::scheduler::image::Image;
-use crate::sources::scheduler::maps::{Run, Word};
+use crate::sources::scheduler::maps::Word;
 use crate::sources::scheduler::struct_ops;
 
 /// A real rustland `.bss`, or `None` where this process may not make one.
@@ -68,14 +68,15 @@ fn mapped_words_of_every_width_and_alignment_equal_the_copied_bytes() {
         let words: Vec<_> = (0..=92 - u32::from(size)).map(|offset| Word { offset, size }).collect();
         let every_other: Vec<_> = words.iter().copied().step_by(size.into()).collect();
         for words in [words, every_other] {
-            let mut out = Vec::new();
-            mapped.gather(&Run::of(&words), &mut out).expect("inside");
+            let mut out = vec![0; words.len()];
+            mapped.plan(&words).expect("inside").read(&mut out);
             let expected: Vec<_> = words.iter().map(|word| word.read(&bytes).expect("inside")).collect();
             assert_eq!(out, expected, "{size} bytes wide");
         }
     }
-    let beyond = Run { first: Word { offset: 88, size: 4 }, count: 2 };
-    assert_eq!(mapped.gather(&[beyond], &mut Vec::new()), None);
+    for outside in [Word { offset: 89, size: 4 }, Word { offset: 0, size: 16 }, Word { offset: 0, size: 0 }] {
+        assert!(mapped.plan(&[outside]).is_none(), "{outside:?}");
+    }
     assert_eq!(mapped.copy(90, &mut [0; 3]), None);
 }
 

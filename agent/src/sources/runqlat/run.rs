@@ -1,0 +1,103 @@
+//! The source as a task: start, read every interval, publish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, RunqlatError, RunqlatSource};
+use crate::domain::runqueue::RunqueueReading;
+use crate::domain::source::{Condition, SourceHealth};
+use crate::host::HostRoots;
+
+/// Shortest time between readings: below it a node would watch itself.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Reads every interval until cancelled.
+///
+/// A kernel that does not permit or take the program is no error: the source is off and says why, and what a person
+/// changes about it takes a restart of the node.
+///
+/// # Errors
+/// [`RunqlatError`] when the maps of the running program cannot be read; start again.
+pub async fn run(
+    roots: HostRoots,
+    config: Config,
+    wall: fn() -> i64,
+    out: watch::Sender<Arc<RunqueueReading>>,
+    health: watch::Sender<SourceHealth>,
+    cancel: CancellationToken,
+) -> Result<(), RunqlatError> {
+    let off = |why: String, error: Option<String>| {
+        health.send_modify(|health| {
+            health.condition = Condition::Off;
+            health.lacks = vec![why];
+            health.last_error = error;
+        });
+    };
+    if !config.enabled {
+        off("switched off: runqlat.enabled".to_owned(), None);
+        cancel.cancelled().await;
+        return Ok(());
+    }
+    let started = spawn_blocking(move || RunqlatSource::start(&roots, &config)).await;
+    let mut source = match started {
+        Ok(Ok(source)) => source,
+        Ok(Err(error)) => {
+            tracing::info!(%error, "no run-queue latency");
+            off(format!("no run-queue latency: {error}"), Some(error.to_string()));
+            cancel.cancelled().await;
+            return Ok(());
+        }
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => return Ok(()), // the runtime is going down
+    };
+    let began = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_millis(config.interval_ms).max(SHORTEST_INTERVAL));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let tick = Instant::now();
+        let mono_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let collected = spawn_blocking(move || {
+            let reading = source.collect(wall(), mono_ns);
+            (source, reading)
+        });
+        let reading;
+        (source, reading) = match collected.await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Ok(()),
+        };
+        let reading = reading.inspect_err(|error| {
+            health.send_modify(|health| {
+                health.condition = Condition::Degraded;
+                health.failures += 1;
+                health.last_error = Some(error.to_string());
+            });
+        })?;
+        health.send_modify(|health| succeeded(health, &reading, tick.elapsed()));
+        out.send_replace(Arc::new(reading));
+    }
+}
+
+fn succeeded(health: &mut SourceHealth, reading: &RunqueueReading, took: Duration) {
+    health.collections += 1;
+    health.last_success_at_ns = Some(reading.at_ns);
+    health.last_error = None;
+    health.last_duration_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    health.lacks.clear();
+    if reading.losses.cgroups > 0 {
+        let count = reading.losses.cgroups;
+        health.lacks.push(format!(
+            "{count} stints are counted for no cgroup of their own: raise runqlat.max_cgroups"
+        ));
+    }
+    health.condition = if health.lacks.is_empty() { Condition::Up } else { Condition::Degraded };
+}
