@@ -25,6 +25,7 @@ fn pod(uid: &str, name: Option<&str>, cgroups: &[&str]) -> Pod {
         labels: BTreeMap::new(),
         qos: crate::domain::pod::QosClass::Unknown,
         named_by: None,
+        group: None,
         containers: cgroups.iter().map(|cgroup| container(cgroup)).collect(),
     }
 }
