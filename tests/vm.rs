@@ -17,6 +17,9 @@ mod containerd;
 #[path = "vm/pods.rs"]
 mod pods;
 
+#[path = "vm/usage.rs"]
+mod usage;
+
 #[path = "vm/roles.rs"]
 mod roles;
 

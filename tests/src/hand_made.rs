@@ -53,6 +53,25 @@ impl HandMade {
         Ok(found)
     }
 
+    /// Every tree of this machine: the v2 root, or all of v1's with what is mounted beside them. The last one is v2 where
+    /// there is one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn trees() -> Result<Vec<PathBuf>> {
+        let is_tree = |path: &Path| path.join("cgroup.procs").exists();
+        if is_tree(Path::new(ROOT)) {
+            return Ok(vec![ROOT.into()]);
+        }
+        let known = ["cpu", "cpuacct", "memory", "blkio", "pids", "unified"];
+        let found: Vec<_> =
+            known.into_iter().map(|name| Path::new(ROOT).join(name)).filter(|path| is_tree(path)).collect();
+        if found.is_empty() {
+            bail!("no cgroup tree below {ROOT}");
+        }
+        Ok(found)
+    }
+
     /// Path below the hierarchy, as the pod map tells it.
     pub fn cgroup(&self, group: &str) -> String {
         format!("/{}/{group}", self.name)

@@ -32,6 +32,8 @@ enum What {
     Runqlat,
     /// A walk over all processes in the kernel: /proc
     Tasks,
+    /// What cgroups use: plain reads of the same files, Python
+    Usage,
 }
 
 impl What {
@@ -42,6 +44,7 @@ impl What {
             Self::Pods => "pods",
             Self::Runqlat => "runqlat",
             Self::Tasks => "tasks",
+            Self::Usage => "usage",
         }
     }
 
@@ -51,7 +54,7 @@ impl What {
             Self::Bss => &[("bpftool", "bpftool")],
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
             Self::Runqlat => &[("runqlat", "libbpf-tools")],
-            Self::Node | Self::Tasks => &[],
+            Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
 }

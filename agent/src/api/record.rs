@@ -17,7 +17,8 @@ pub struct Record {
     pub body: Body,
 }
 
-/// What a record says.
+/// What a record says. A receiver refuses a record of a kind that it does not know, and only that one: the node drops it
+/// and counts it as `refused`. Receivers are upgraded before nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
 pub enum Body {

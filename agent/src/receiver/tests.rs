@@ -106,6 +106,33 @@ async fn a_batch_is_stored_once_and_seen_in_the_fleet() {
 }
 
 #[tokio::test]
+async fn a_nodes_usage_is_summed_by_the_names_of_its_fields() {
+    let usage = |at_s: i64, fields: &Value, rows: &[Value]| {
+        let pod =
+            |row: &Value| json!({ "uid": "u", "namespace": "ns", "name": "a", "row": row, "containers": [] });
+        let pods: Vec<_> = rows.iter().map(pod).collect();
+        let body = json!({ "at_ns": 7, "fields": fields, "pods": pods, "left_out": 0 });
+        record(at_s, &json!({ "kind": "usage", "body": body }))
+    };
+    let row = |values: &Value| json!({ "epoch": 1, "values": values });
+    let disk = tempfile::tempdir().unwrap();
+    let (ingest, store) = receiver(&disk).await;
+    // A newer node knows more fields, in another order.
+    let fields = json!(["newer", "memory_working_set_bytes", "usage_usec"]);
+    let rows = [row(&json!([9, 5, 100])), row(&json!([null, null, 20]))];
+    send(&ingest, &batch(1, &[usage(-9, &json!([]), &[]), usage(-8, &fields, &rows)])).await.unwrap();
+    store.close().await;
+    let (again, _store) = receiver(&disk).await;
+    let sum = again.fleet().nodes(NOW_NS).nodes[0].usage.unwrap();
+    assert_eq!((sum.at_ns, sum.pods, sum.usage_usec), (7, 2, Some(120)));
+    assert_eq!(sum.memory_working_set_bytes, None, "one pod does not know it");
+    // Rows that are shorter than they should be are not known, and no panic.
+    let short = usage(-7, &fields, &[row(&json!([])), json!(null)]);
+    send(&again, &batch(3, &[short])).await.unwrap();
+    assert_eq!(again.fleet().nodes(NOW_NS).nodes[0].usage.unwrap().usage_usec, None);
+}
+
+#[tokio::test]
 async fn what_does_not_add_up_is_seen() {
     let disk = tempfile::tempdir().unwrap();
     let (ingest, _store) = receiver(&disk).await;

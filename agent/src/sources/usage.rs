@@ -4,7 +4,7 @@
 //! - a reading belongs to the cgroup with the asked-for id, never to another one that has its path by now;
 //! - every controller and every file is optional: what is absent is `None`, and the health says why;
 //! - a cgroup that vanishes during a reading is no error;
-//! - no more descriptors stay open than [`Config::max_open_files`], and no more cgroups are read than
+//! - no more files stay open than [`Config::max_open_files`], and no more cgroups are read than
 //!   [`Config::max_groups`]; both are counted.
 
 use std::collections::HashMap;
@@ -43,8 +43,9 @@ pub struct Config {
     pub interval_ms: u64,
     /// Cgroups read at most: 500 pods, which the largest nodes are built for, with nine containers each.
     pub max_groups: usize,
-    /// Descriptors kept open, which saves two thirds of a reading. The kernel keeps a page for each, charged to us: 2,048
-    /// are 8 MiB. Never more than a quarter of what the process may open.
+    /// Files kept open, which saves two thirds of a reading. The kernel keeps a page for each, charged to us: 2,048 are
+    /// 8 MiB. Cgroups' directories are kept besides, which cost little; both together are at most half of what the process
+    /// may open.
     pub max_open_files: usize,
     /// Pods with series of their own in `/metrics`; the rest are summed as `other`. 110 is the kubelet's own default
     /// limit: an ordinary node exports every pod.
@@ -89,15 +90,14 @@ struct Tally {
 impl UsageSource {
     /// A source that has not looked yet; opens nothing.
     pub fn new(roots: HostRoots, config: Config) -> Self {
-        let quarter = getrlimit(Resource::Nofile)
-            .current
-            .map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX));
+        let may_open = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        let limit = may_open.unwrap_or(usize::MAX) / 2;
         Self {
             roots,
             config,
             trees: None,
             groups: HashMap::new(),
-            budget: Budget { open: 0, limit: config.max_open_files.min(quarter) },
+            budget: Budget { limit, max_files: config.max_open_files, ..Budget::default() },
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             epochs: 0,
             number: 0,

@@ -58,15 +58,29 @@ pub(super) struct Shared<'a> {
 /// Descriptors that may stay open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Budget {
+    /// Directories and files.
     pub(super) open: usize,
+    /// Of both.
     pub(super) limit: usize,
+    /// Files among them, each of which costs the kernel a page once it was read.
+    pub(super) files: usize,
+    /// Of files.
+    pub(super) max_files: usize,
 }
 
 impl Budget {
-    const fn take(&mut self, count: usize) -> bool {
+    const fn take_dirs(&mut self, count: usize) -> bool {
         let fits = self.open + count <= self.limit;
         if fits {
             self.open += count;
+        }
+        fits
+    }
+
+    const fn take_file(&mut self) -> bool {
+        let fits = self.files < self.max_files && self.take_dirs(1);
+        if fits {
+            self.files += 1;
         }
         fits
     }
@@ -84,8 +98,9 @@ pub(super) struct Group {
     readings: u64,
     dirs: Option<Dirs>,
     files: [Slot; File::COUNT],
-    /// Descriptors taken from the budget.
+    /// Descriptors taken from the budget, and the files among them.
     held: usize,
+    held_files: usize,
     limits: Limits,
     /// Why one of them is missing: they are not looked at every time.
     limits_lack: Option<Why>,
@@ -110,6 +125,7 @@ impl Group {
             dirs: None,
             files: [const { Slot::Untried }; File::COUNT],
             held: 0,
+            held_files: 0,
             limits: Limits::default(),
             limits_lack: None,
             populated: true,
@@ -119,6 +135,7 @@ impl Group {
     /// Gives its descriptors back.
     pub(super) const fn release(&self, budget: &mut Budget) {
         budget.open = budget.open.saturating_sub(self.held);
+        budget.files = budget.files.saturating_sub(self.held_files);
     }
 
     /// Reads everything once; `mono_ns` is the time now. Rates are left to the caller.
@@ -165,7 +182,7 @@ impl Group {
         }
         if were_kept {
             self.dirs = Some(dirs);
-        } else if shared.budget.take(dirs.count()) {
+        } else if shared.budget.take_dirs(dirs.count()) {
             self.held += dirs.count();
             self.dirs = Some(dirs);
         }
@@ -266,8 +283,9 @@ impl Reader<'_, '_> {
         };
         let length = read(fd.as_fd(), self.shared.buffer)?;
         *slot = match length {
-            Ok(_) if spec.pace == Pace::Every && self.shared.budget.take(1) => {
+            Ok(_) if spec.pace == Pace::Every && self.shared.budget.take_file() => {
                 self.group.held += 1;
+                self.group.held_files += 1;
                 Slot::Kept(fd)
             }
             Ok(_) => Slot::Plain,

@@ -177,7 +177,7 @@ fn another_group_under_the_path_is_not_read_and_a_vanished_one_is_no_error() {
     host.group("", "pod2/c", "v2");
     assert!(source.collect(&[other], 3).groups.is_empty());
     assert_eq!((source.health().condition, source.health().failures), (Condition::Up, 0));
-    assert_eq!(source.budget.open, 0, "descriptors are given back");
+    assert_eq!((source.budget.open, source.budget.files), (0, 0), "descriptors are given back");
 }
 
 #[test]
@@ -232,13 +232,16 @@ fn limits_hold_and_what_is_beyond_is_counted() {
         let map = source.collect(&targets, at_ns);
         assert_eq!(map.groups.len(), 3);
         assert!(map.groups.values().all(|usage| usage.cpu.is_some() && usage.pressure.io.is_some()));
-        assert!(source.budget.open <= 14, "{} descriptors", source.budget.open);
+        assert!(source.budget.files <= 14 && source.budget.open <= 17, "{:?}", source.budget);
     }
     assert!(source.health().lacks[0].starts_with("2 cgroups beyond the limit"));
-    let open = |source: &UsageSource| source.budget.open;
     let mut wide = host.source();
     wide.collect(&targets, 1);
-    assert_eq!(open(&wide), 5 * 11, "the control: a directory and ten files each");
+    assert_eq!(wide.budget.open, 5 * 11, "the control: a directory and ten files each");
+    let mut none = host.source();
+    none.budget.limit = 0;
+    assert_eq!(none.collect(&targets, 1).groups.len(), 5, "slower, not less");
+    assert_eq!(none.budget.open, 0);
 }
 
 #[test]
