@@ -12,7 +12,15 @@ fn runqlat_sums_are_those_of_schedstat() -> Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let reading = source.collect(1, 1)?;
     for group in &reading.cgroups {
-        println!("{:60} {:>8} {:>12} {:>12} {:>8} p99 {:?}", group.path, group.totals.waits.count(), group.totals.waits.sum_ns, group.totals.on_cpu_ns, group.totals.migrations.total(), group.totals.waits.quantile_ns(990));
+        println!(
+            "{:60} {:>8} {:>12} {:>12} {:>8} p99 {:?}",
+            group.path,
+            group.totals.waits.count(),
+            group.totals.waits.sum_ns,
+            group.totals.on_cpu_ns,
+            group.totals.migrations.total(),
+            group.totals.waits.quantile_ns(990)
+        );
     }
     for blame in reading.blames.iter().take(20) {
         println!("{blame:?}");
