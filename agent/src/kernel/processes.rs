@@ -20,7 +20,7 @@ const NEEDED: [&str; 3] = [FORK, EXEC, EXIT];
 /// Without these the groups of processes are known later.
 const WELCOME: [&str; 3] = [ATTACH, MKDIR, RMDIR];
 /// What an event takes in the ring: itself and the kernel's header.
-const ROOM_BYTES: u32 = 8 + Event::BYTES as u32;
+const ROOM_BYTES: usize = 8 + Event::BYTES;
 
 /// The loaded, attached programs. Dropping it detaches them and frees their maps.
 pub struct Processes {
@@ -30,7 +30,7 @@ pub struct Processes {
     lost: PerCpuArray<MapData, u64>,
     without: Vec<(&'static str, LoadError)>,
     /// Most events that the ring holds.
-    capacity: u32,
+    capacity: usize,
 }
 
 impl fmt::Debug for Processes {
@@ -61,7 +61,7 @@ impl Processes {
         let without = WELCOME.into_iter().filter_map(attached).collect();
         let ring = take(&mut ebpf, EVENTS)?.try_into()?;
         let lost = take(&mut ebpf, LOST)?.try_into()?;
-        Ok(Self { _ebpf: ebpf, ring, lost, without, capacity: ring_bytes / ROOM_BYTES })
+        Ok(Self { _ebpf: ebpf, ring, lost, without, capacity: ring_bytes as usize / ROOM_BYTES })
     }
 
     /// The programs that this kernel did not take, and why.

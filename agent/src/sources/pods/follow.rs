@@ -146,3 +146,6 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

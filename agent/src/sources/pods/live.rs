@@ -341,3 +341,6 @@ impl Process {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
