@@ -11,6 +11,9 @@ mod scheduler;
 #[path = "vm/ebpf.rs"]
 mod ebpf;
 
+#[path = "vm/events.rs"]
+mod events;
+
 #[path = "vm/containerd.rs"]
 mod containerd;
 

@@ -7,6 +7,7 @@
 //! One file of `src/bin` is one object: what one of them needs and a kernel lacks or refuses stops no other.
 #![no_std]
 
+pub mod process;
 pub mod runqlat;
 pub mod task;
 
@@ -22,6 +23,10 @@ macro_rules! object {
 /// The walk over all processes: [`task`].
 #[cfg(not(target_arch = "bpf"))]
 pub static TASKS: &[u8] = object!("../objects/tasks.bpf.o");
+
+/// What becomes of processes: [`process`].
+#[cfg(not(target_arch = "bpf"))]
+pub static PROCESS: &[u8] = object!("../objects/process.bpf.o");
 
 /// What happens on the run queues: [`runqlat`].
 #[cfg(not(target_arch = "bpf"))]

@@ -12,8 +12,8 @@ pub const OFFSETS: &str = "TASK_OFFSETS";
 /// `TASK_COMM_LEN` of the kernel.
 pub const COMM_BYTES: usize = 16;
 
-/// Where this kernel keeps the fields that the walk reads: offsets in bytes from the start of the struct, which the
-/// loader takes from the kernel's BTF. One object thus serves every kernel.
+/// Where this kernel keeps the fields that programs read of a task: offsets in bytes from the start of the struct, which
+/// the loader takes from the kernel's BTF. One object thus serves every kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskOffsets {
@@ -21,6 +21,8 @@ pub struct TaskOffsets {
     pub pid: u32,
     /// `task_struct.tgid`
     pub tgid: u32,
+    /// `task_struct.group_leader`
+    pub group_leader: u32,
     /// `task_struct.real_parent`
     pub real_parent: u32,
     /// `task_struct.start_boottime`
@@ -31,10 +33,15 @@ pub struct TaskOffsets {
     pub signal: u32,
     /// `signal_struct.nr_threads`
     pub nr_threads: u32,
+    /// `signal_struct.live`
+    pub live: u32,
     /// `task_struct.cgroups`
     pub cgroups: u32,
-    /// `css_set.dfl_cgrp`
-    pub dfl_cgrp: u32,
+    /// In `css_set`: `dfl_cgrp` for the unified hierarchy, or one element of `subsys` for a legacy one.
+    pub css: u32,
+    /// `cgroup_subsys_state.cgroup`, where `css` leads to a subsystem's state; [`TaskOffsets::UNIFIED`] where it leads to
+    /// the cgroup.
+    pub css_cgroup: u32,
     /// `cgroup.kn`
     pub kn: u32,
     /// `kernfs_node.id`
@@ -45,40 +52,45 @@ pub struct TaskOffsets {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskRecord {
-    /// The leader's thread id, equal to `tgid`; of the initial pid namespace, as are the two below.
+    /// The process id (`tgid`); of the initial pid namespace, as is the parent's.
     pub pid: u32,
-    /// The process id.
-    pub tgid: u32,
+    /// Threads that have not begun to end; 0 for a process that is waited for, or nearly.
+    pub live: u32,
     /// The process id of the parent; 0 for the first process and for kthreadd.
     pub ppid: u32,
     /// Threads in the process, at least 1.
     pub nr_threads: u32,
     /// When it started, nanoseconds since boot, time asleep included.
     pub start_boottime_ns: u64,
-    /// Its cgroup in the unified hierarchy: the inode number of the cgroup's directory. 1 is the root.
+    /// Its cgroup in the hierarchy that the loader chose: the inode number of the cgroup's directory. 1 is the root.
     pub cgroup_id: u64,
     /// Name of the leader, NUL-padded, without a NUL if it is as long as the field.
     pub comm: [u8; COMM_BYTES],
 }
 
 impl TaskOffsets {
+    /// See [`TaskOffsets::css_cgroup`].
+    pub const UNIFIED: u32 = u32::MAX;
+
     /// The value of the global variable, as loaders that want plain words take it.
     #[must_use]
-    pub const fn words(&self) -> [u32; 11] {
-        let Self {
-            pid,
-            tgid,
-            real_parent,
-            start_boottime,
-            comm,
-            signal,
-            nr_threads,
-            cgroups,
-            dfl_cgrp,
-            kn,
-            id,
-        } = *self;
-        [pid, tgid, real_parent, start_boottime, comm, signal, nr_threads, cgroups, dfl_cgrp, kn, id]
+    pub const fn words(&self) -> [u32; 14] {
+        [
+            self.pid,
+            self.tgid,
+            self.group_leader,
+            self.real_parent,
+            self.start_boottime,
+            self.comm,
+            self.signal,
+            self.nr_threads,
+            self.live,
+            self.cgroups,
+            self.css,
+            self.css_cgroup,
+            self.kn,
+            self.id,
+        ]
     }
 }
 
@@ -94,7 +106,7 @@ impl TaskRecord {
         let (_, comm) = bytes.split_at(offset_of!(Self, comm));
         let mut record = Self {
             pid: u32::from_ne_bytes(words[0]),
-            tgid: u32::from_ne_bytes(words[1]),
+            live: u32::from_ne_bytes(words[1]),
             ppid: u32::from_ne_bytes(words[2]),
             nr_threads: u32::from_ne_bytes(words[3]),
             start_boottime_ns: u64::from_ne_bytes(longs[2]),
@@ -106,8 +118,90 @@ impl TaskRecord {
     }
 }
 
-const _: () = assert!(size_of::<TaskOffsets>() == size_of::<[u32; 11]>());
-const _: () = assert!(offset_of!(TaskOffsets, id) == 40);
+/// What a program needs to make a [`TaskRecord`]: the offsets, a macro `load!` for one field, and the functions
+/// `cgroup_id_at` and `record_of`.
+#[cfg(target_arch = "bpf")]
+#[macro_export]
+macro_rules! reader_of_tasks {
+    () => {
+        /// Set by the loader, then frozen by the kernel.
+        #[unsafe(no_mangle)]
+        static TASK_OFFSETS: $crate::task::TaskOffsets = $crate::task::TaskOffsets {
+            pid: 0,
+            tgid: 0,
+            group_leader: 0,
+            real_parent: 0,
+            start_boottime: 0,
+            comm: 0,
+            signal: 0,
+            nr_threads: 0,
+            live: 0,
+            cgroups: 0,
+            css: 0,
+            css_cgroup: 0,
+            kn: 0,
+            id: 0,
+        };
+
+        /// An offset. Volatile: the compiler must not take the zeros above for the truth.
+        macro_rules! offset {
+            ($field:ident) => {
+                ::core::ptr::read_volatile(&raw const TASK_OFFSETS.$field)
+            };
+        }
+
+        /// The field of the struct at `$base`; `$field` names its place in [`TASK_OFFSETS`].
+        /// A macro, since the verifier follows the pointers only through code that is inlined.
+        macro_rules! load {
+            ($base:expr, $field:ident as $type:ty) => {
+                *$base.add(offset!($field) as usize).cast::<$type>()
+            };
+        }
+
+        /// # Safety
+        /// `cgroup` is one that the verifier knows as such.
+        #[inline(always)]
+        unsafe fn cgroup_id_at(cgroup: *const u8) -> u64 {
+            // SAFETY: by the caller's promise; loads through pointers that the verifier tracks cannot fault.
+            unsafe {
+                let kn = load!(cgroup, kn as *const u8);
+                load!(kn, id as u64)
+            }
+        }
+
+        /// The process that `leader` leads.
+        ///
+        /// # Safety
+        /// `leader` is a task that the verifier knows as such.
+        #[inline(always)]
+        unsafe fn record_of(leader: *const u8) -> $crate::task::TaskRecord {
+            // SAFETY: as above; which of the two ways to the cgroup is taken is a constant when the verifier looks.
+            unsafe {
+                let parent = load!(leader, real_parent as *const u8);
+                let signal = load!(leader, signal as *const u8);
+                let cgroups = load!(leader, cgroups as *const u8);
+                let css = load!(cgroups, css as *const u8);
+                let cgroup = if offset!(css_cgroup) == $crate::task::TaskOffsets::UNIFIED {
+                    css
+                } else {
+                    load!(css, css_cgroup as *const u8)
+                };
+                $crate::task::TaskRecord {
+                    pid: load!(leader, tgid as u32),
+                    live: load!(signal, live as u32),
+                    ppid: load!(parent, tgid as u32),
+                    nr_threads: load!(signal, nr_threads as u32),
+                    start_boottime_ns: load!(leader, start_boottime as u64),
+                    cgroup_id: cgroup_id_at(cgroup),
+                    comm: load!(leader, comm as [u8; $crate::task::COMM_BYTES]),
+                }
+            }
+        }
+    };
+}
+
+const _: () = assert!(size_of::<TaskOffsets>() == size_of::<[u32; 14]>());
+const _: () = assert!(offset_of!(TaskOffsets, id) == 52);
 const _: () = assert!(TaskRecord::BYTES == 48);
 const _: () = assert!(offset_of!(TaskRecord, start_boottime_ns) == 16);
 const _: () = assert!(offset_of!(TaskRecord, comm) == 32);

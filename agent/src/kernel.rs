@@ -1,8 +1,10 @@
-//! The running kernel, as sources that look into it need it: its types, our programs in it, and a walk over all
-//! processes by one of them.
+//! The running kernel, as sources that look into it need it: its types, our programs in it, what becomes of processes
+//! as it happens, and a walk over all of them.
 
+pub mod bell;
 pub mod btf;
 pub mod memory;
+pub mod processes;
 pub mod programs;
 pub mod tasks;
 pub mod types;

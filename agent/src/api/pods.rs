@@ -135,6 +135,20 @@ pub struct Container {
     pub runqueue: Option<Box<Runqueue>>,
     /// Processes.
     pub processes: Vec<Process>,
+    /// What happened in it since the node began to follow the kernel's events; left out where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Churn>,
+}
+
+/// What happened in a cgroup, processes too short-lived for any list included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Churn {
+    /// Processes that started in it; runtimes fork elsewhere and move the process here.
+    pub forks: u64,
+    /// Programs that were started in it.
+    pub execs: u64,
+    /// Processes that ended in it.
+    pub exits: u64,
 }
 
 /// A process with its identity.
@@ -299,7 +313,15 @@ impl From<&domain::Container> for Container {
             usage: None,
             runqueue: None,
             processes: container.tasks.iter().map(Process::from).collect(),
+            churn: container.churn.map(Churn::from),
         }
+    }
+}
+
+impl From<domain::Churn> for Churn {
+    fn from(churn: domain::Churn) -> Self {
+        let domain::Churn { forks, execs, exits } = churn;
+        Self { forks, execs, exits }
     }
 }
 

@@ -139,6 +139,26 @@ pub struct Task {
     pub threads: u32,
 }
 
+/// What happened in a cgroup since the source began to follow it, processes too short-lived for any map included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Churn {
+    /// Processes that started in it; runtimes fork elsewhere and move the process here.
+    pub forks: u64,
+    /// Programs that were started in it.
+    pub execs: u64,
+    /// Processes that ended in it.
+    pub exits: u64,
+}
+
+impl Churn {
+    /// Both together.
+    pub const fn add(&mut self, other: Self) {
+        self.forks = self.forks.saturating_add(other.forks);
+        self.execs = self.execs.saturating_add(other.execs);
+        self.exits = self.exits.saturating_add(other.exits);
+    }
+}
+
 /// A container, or another leaf cgroup of a pod (sandbox, conmon, the pod level itself).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -156,6 +176,8 @@ pub struct Container {
     pub cgroup_id: u64,
     /// Its processes, ascending by pid (those of cgroups below it included).
     pub tasks: Vec<Task>,
+    /// What happened in it; `None` where nobody follows the kernel's events.
+    pub churn: Option<Churn>,
 }
 
 /// A pod's own cgroup.

@@ -164,6 +164,7 @@ pub(super) mod samples {
             cgroup: format!("/kubepods.slice/{cgroup_id}"),
             cgroup_id,
             tasks,
+            churn: None,
         };
         let id = "5148a146ffbbe8672f11494843d54b8769d2eccc677c02027fc09aba192e3c67";
         let pod = |uid: &str, name: Option<&str>, containers| Pod {

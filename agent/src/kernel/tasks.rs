@@ -18,37 +18,75 @@ const READ_BYTES: usize = 32 << 10;
 /// Most that is read in one walk: 400,000 processes, twice what the pods source lists.
 const MAX_BYTES: usize = TaskRecord::BYTES * 400_000;
 
-const FIELDS: [Field<'_>; 11] = [
+const FIELDS: [Field<'_>; 12] = [
     ("task_struct", "pid"),
     ("task_struct", "tgid"),
+    ("task_struct", "group_leader"),
     ("task_struct", "real_parent"),
     ("task_struct", "start_boottime"),
     ("task_struct", "comm"),
     ("task_struct", "signal"),
     ("signal_struct", "nr_threads"),
+    ("signal_struct", "live"),
     ("task_struct", "cgroups"),
-    ("css_set", "dfl_cgrp"),
     ("cgroup", "kn"),
     ("kernfs_node", "id"),
 ];
 
-/// What the walk needs to know of this kernel.
+/// Size of a pointer on every machine with 64-bit BPF.
+const POINTER_BYTES: u32 = 8;
+
+/// What programs need to know of this kernel to read tasks, and their cgroups in the unified hierarchy.
 ///
 /// # Errors
 /// The kernel lacks one of the fields.
 pub fn offsets(types: &Types) -> Result<TaskOffsets, TypesError> {
-    let [pid, tgid, real_parent, start_boottime, comm, signal, nr_threads, cgroups, dfl_cgrp, kn, id] =
-        types.offsets(FIELDS)?;
-    Ok(TaskOffsets {
+    offsets_in(types, None)
+}
+
+/// The same with the cgroups of a legacy hierarchy: that of `controller`, by the kernel's name for it.
+///
+/// # Errors
+/// The kernel lacks one of the fields, or has no such controller.
+pub fn offsets_in(types: &Types, controller: Option<&str>) -> Result<TaskOffsets, TypesError> {
+    let [
         pid,
         tgid,
+        group_leader,
         real_parent,
         start_boottime,
         comm,
         signal,
         nr_threads,
+        live,
         cgroups,
-        dfl_cgrp,
+        kn,
+        id,
+    ] = types.offsets(FIELDS)?;
+    let (css, css_cgroup) = match controller {
+        None => (types.offsets([("css_set", "dfl_cgrp")])?[0], TaskOffsets::UNIFIED),
+        Some(controller) => {
+            let [subsys, cgroup] =
+                types.offsets([("css_set", "subsys"), ("cgroup_subsys_state", "cgroup")])?;
+            let name = format!("{controller}_cgrp_id");
+            let at = types.enumerator("cgroup_subsys_id", &name)?.and_then(|at| u32::try_from(at).ok());
+            let absent = TypesError::Absent { structure: "cgroup_subsys_id".to_owned(), field: name };
+            (subsys + at.ok_or(absent)? * POINTER_BYTES, cgroup)
+        }
+    };
+    Ok(TaskOffsets {
+        pid,
+        tgid,
+        group_leader,
+        real_parent,
+        start_boottime,
+        comm,
+        signal,
+        nr_threads,
+        live,
+        cgroups,
+        css,
+        css_cgroup,
         kn,
         id,
     })

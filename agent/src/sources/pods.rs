@@ -1,28 +1,35 @@
 //! The pods of this node: which process belongs to which container of which pod.
 //!
 //! One walk: the cgroup tree gives places and pids ([`tree`]), `/proc` the processes ([`tasks`]), name sources
-//! the names ([`names`]), [`join()`] makes pods of them. Invariants:
+//! the names ([`names`]), [`join()`] makes pods of them. Where the kernel permits it, the processes come from its own
+//! walk instead, and are kept up to date by events between walks ([`follow`]). Invariants:
 //! - a process is in the map at most once, under the group that the kernel listed it in;
 //! - what vanishes during a walk is no error; what cannot be read is counted in `skipped`, by reason;
 //! - no RPC, and no waiting, inside a walk;
 //! - memory is bounded by what is alive, by [`Config`]'s limits and by five minutes of departed names.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::feed::{FeedError, Kernel};
+use self::follow::{Follower, Found};
 use self::metrics::Metrics;
 use self::names::NameSources;
-use self::skipped::Skipped;
+use self::skipped::{Reason, Skipped};
 use self::tasks::Tasks;
-use self::tree::{Forest, Limits, TreeError, Walk};
+use self::tree::{Forest, Limits, TreeError, Walk, Want};
 use crate::domain::pod::{Host, Leaf, Names, PodMap, PodUid, Task, join};
 use crate::domain::source::SourceHealth;
 use crate::host::HostRoots;
 
 pub mod cgroup;
+mod feed;
+mod follow;
 mod health;
+mod live;
 pub mod metrics;
 mod names;
 mod run;
@@ -39,8 +46,13 @@ pub struct Config {
     /// Time between two walks, ms; at least 100.
     pub interval_ms: u64,
     /// Every remembered process is read again within this time, ms: names changed by a late exec and thread
-    /// counts are that old at most.
+    /// counts are that old at most. Where the kernel tells what happens, that is the time between two walks.
     pub refresh_ms: u64,
+    /// Let the kernel tell what happens (eBPF), where it permits that.
+    pub events: bool,
+    /// Memory for events that are not read yet, bytes: a power of two, at least 4096. A node that forks without end
+    /// makes 3,000 a second of 64 bytes each, and they are read every 25 ms.
+    pub events_bytes: u32,
     /// Groups walked at most; nodes have hundreds, a runaway creator of groups must not stop the rest.
     pub max_groups: usize,
     /// Levels walked at most; nested kubelets reach ten.
@@ -58,6 +70,8 @@ impl Default for Config {
         Self {
             interval_ms: 1_000,
             refresh_ms: 30_000,
+            events: true,
+            events_bytes: 1 << 20,
             max_groups: 50_000,
             max_depth: 64,
             max_tasks: 200_000,
@@ -73,6 +87,13 @@ pub struct PodsSource {
     config: Config,
     forest: Forest,
     tasks: Option<Tasks>,
+    follower: Option<Follower>,
+    /// Why nobody follows the kernel, where that was tried.
+    without_events: Option<String>,
+    /// Rings when there are events; taken by whoever waits for it.
+    bell: Option<OwnedFd>,
+    /// Events were lost, and no walk has healed it yet.
+    heal: bool,
     names: NameSources,
     last: Arc<PodMap>,
     health: SourceHealth,
@@ -86,6 +107,10 @@ impl PodsSource {
         Self {
             forest: Forest::new(roots.cgroup.clone(), limits),
             tasks: None,
+            follower: None,
+            without_events: None,
+            bell: None,
+            heal: false,
             names: NameSources::new(roots.clone()),
             last: Arc::new(PodMap::default()),
             health: SourceHealth { name: "pods", ..SourceHealth::default() },
@@ -107,12 +132,15 @@ impl PodsSource {
     /// cgroup tree the map of the walk before comes back, with its own time, and the health says why.
     pub fn collect(&mut self, at_ns: i64) -> Arc<PodMap> {
         let started = Instant::now();
-        let walked = self.walk(at_ns);
+        let walked = if self.follower.is_some() { self.reconcile() } else { self.walk() };
         self.health.last_duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         match walked {
-            Ok((map, foreign)) => {
-                self.last = Arc::new(map);
+            Ok(seen) => {
+                let foreign = seen.foreign;
+                self.make_map(seen, at_ns);
                 health::succeeded(&mut self.health, &self.last, foreign, self.forest.hierarchy());
+                let lacks = self.event_lacks();
+                health::without_events(&mut self.health, lacks);
             }
             Err(error) => health::failed(&mut self.health, &error),
         }
@@ -134,7 +162,8 @@ impl PodsSource {
         self.names.name_of(uid)
     }
 
-    fn walk(&mut self, at_ns: i64) -> Result<(PodMap, u64), WalkError> {
+    /// By `/proc`.
+    fn walk(&mut self) -> Result<Seen, WalkError> {
         let tasks = match &mut self.tasks {
             Some(tasks) => tasks,
             none => {
@@ -146,7 +175,7 @@ impl PodsSource {
         };
         // Before the tree: a pid given out during the walk is then new to the next one at the latest.
         tasks.begin();
-        let Walk { places, host, foreign, mut skipped, .. } = self.forest.walk()?;
+        let Walk { places, host, foreign, mut skipped, .. } = self.forest.walk(Want::Processes)?;
         let leaves: Vec<Leaf> = places
             .into_iter()
             .map(|place| Leaf {
@@ -154,10 +183,17 @@ impl PodsSource {
                 place: place.place,
                 cgroup: place.cgroup,
                 cgroup_id: place.cgroup_id,
+                churn: None,
             })
             .collect();
         let host = count_host(tasks, &host, &mut skipped);
         tasks.finish();
+        Ok(Seen { leaves, host, foreign, skipped })
+    }
+
+    /// Names and joins what was seen. The generation grows if that is anything new.
+    fn make_map(&mut self, seen: Seen, at_ns: i64) {
+        let Seen { leaves, host, skipped, .. } = seen;
         self.names.look_up(&leaves, at_ns);
         let (pods, containers) = join(leaves, Names(&self.names.tables()));
         let host = Host { containers, ..host };
@@ -166,8 +202,127 @@ impl PodsSource {
         let same =
             map.pods == self.last.pods && map.host == self.last.host && map.skipped == self.last.skipped;
         map.generation += u64::from(!same);
-        Ok((map, foreign))
+        self.last = Arc::new(map);
     }
+}
+
+/// Following the kernel.
+impl PodsSource {
+    /// Lets the kernel tell what happens from now on, if it permits that; otherwise the health says why not. The next
+    /// [`PodsSource::collect`] is the first to use it.
+    pub fn attach(&mut self) {
+        self.follower = None;
+        self.bell = None;
+        self.without_events = None;
+        if !self.config.events {
+            return;
+        }
+        // The hierarchy is chosen by a walk. One that fails will fail again, and say so, in `collect`.
+        if self.forest.hierarchy().is_none() && self.forest.walk(Want::Groups).is_err() {
+            return;
+        }
+        let Some(hierarchy) = self.forest.hierarchy() else { return };
+        let loaded = Kernel::load(&self.roots, hierarchy, self.config.events_bytes);
+        match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
+            Ok((bell, kernel)) => {
+                self.bell = Some(bell);
+                self.follower = Some(Follower::new(Box::new(kernel), self.config.max_tasks));
+            }
+            Err(error) => self.detach(&error),
+        }
+    }
+
+    fn detach(&mut self, error: &FeedError) {
+        tracing::info!(%error, "pods are found by reading /proc");
+        self.without_events = Some(error.to_string());
+        self.follower = None;
+        self.bell = None;
+    }
+
+    fn event_lacks(&self) -> Vec<String> {
+        let without = self.without_events.iter();
+        let without = without.map(|why| format!("processes appear late, at the next walk of /proc: {why}"));
+        without.chain(self.follower.iter().flat_map(Follower::lacks)).collect()
+    }
+
+    /// By the kernel's own walk; by `/proc` from now on if that fails.
+    fn reconcile(&mut self) -> Result<Seen, WalkError> {
+        let before = self.forest.hierarchy().map(ToOwned::to_owned);
+        let started = Instant::now();
+        let tree = self.forest.walk(Want::Groups)?;
+        let took = started.elapsed();
+        if self.forest.hierarchy() != before.as_deref() {
+            // Pods are elsewhere than they were: the kernel must be asked for other groups.
+            self.attach();
+        }
+        let Some(follower) = &mut self.follower else { return self.walk() };
+        follower.set_tree(tree, took);
+        let mut found = Found::default();
+        let reconciled = follower.reconcile(&mut found);
+        self.metrics.followed(&found);
+        if let Err(error) = reconciled {
+            self.detach(&error);
+            return self.walk();
+        }
+        self.metrics.reconciles.inc();
+        follower.take_changed();
+        Ok(self.followed())
+    }
+
+    /// Takes over what the kernel told since the last time; returns a new map if something in a pod or container
+    /// changed, or, with `all`, if anything did. `at_ns` is the wall time now.
+    fn follow(&mut self, at_ns: i64, all: bool) -> Option<Arc<PodMap>> {
+        let started = Instant::now();
+        let follower = self.follower.as_mut()?;
+        let mut found = Found::default();
+        let followed = follower.follow(&mut found);
+        self.metrics.followed(&found);
+        if let Err(error) = followed {
+            self.detach(&error);
+            return Some(self.collect(at_ns));
+        }
+        self.heal |= found.lost > 0;
+        if self.heal && follower.may_reconcile() {
+            self.heal = false;
+            return Some(self.collect(at_ns));
+        }
+        if follower.wants_tree() {
+            let started = Instant::now();
+            match self.forest.walk(Want::Groups) {
+                Ok(tree) => follower.set_tree(tree, started.elapsed()),
+                // The next walk of everything will say so.
+                Err(_) => follower.put_tree_off(),
+            }
+        }
+        self.health.last_success_at_ns = Some(at_ns);
+        let changed = follower.live.changed();
+        if !changed.places && !(all && (changed.host || self.names.have_news(&self.last))) {
+            return None;
+        }
+        follower.take_changed();
+        let seen = self.followed();
+        self.make_map(seen, at_ns);
+        self.health.last_duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.metrics.map(&self.last);
+        Some(Arc::clone(&self.last))
+    }
+
+    fn followed(&self) -> Seen {
+        let Some(follower) = &self.follower else { return Seen::default() };
+        let (leaves, host) = follower.live.leaves();
+        let mut skipped = follower.tree_skipped;
+        skipped.add(Reason::TooManyTasks, follower.live.beyond());
+        Seen { leaves, host, foreign: 0, skipped }
+    }
+}
+
+/// What is seen of a node at one moment, without names.
+#[derive(Debug, Default)]
+struct Seen {
+    leaves: Vec<Leaf>,
+    host: Host,
+    foreign: u64,
+    skipped: Skipped,
 }
 
 /// Why there was no walk.

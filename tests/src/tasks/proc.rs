@@ -62,11 +62,13 @@ impl Proc {
         // Kernel threads show more than their comm here.
         let len = name.len().min(COMM_BYTES - 1);
         comm[..len].copy_from_slice(&name[..len]);
+        let nr_threads = field(20)?.parse()?;
         Ok(TaskRecord {
             pid,
-            tgid: pid,
+            // A process that has ended as a whole; of one that has lost some threads no file tells.
+            live: if field(3)? == &"Z" { 0 } else { nr_threads },
             ppid: field(4)?.parse()?,
-            nr_threads: field(20)?.parse()?,
+            nr_threads,
             start_boottime_ns: field(22)?.parse::<u64>()? * TICK_NS,
             cgroup_id: self.cgroup(pid)?,
             comm,

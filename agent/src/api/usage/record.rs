@@ -176,6 +176,7 @@ mod tests {
             cgroup: String::new(),
             cgroup_id,
             tasks: Vec::new(),
+            churn: None,
         };
         let stall = Stall { total_usec: u64::MAX >> 14, ..Stall::default() };
         let pressure = Some(Pressure { some: stall, full: Some(stall) });

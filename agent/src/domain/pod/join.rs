@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::names::Names;
-use super::{CgroupKind, CgroupRef, Container, Pod, PodGroup, PodUid, QosClass, Task};
+use super::{CgroupKind, CgroupRef, Churn, Container, Pod, PodGroup, PodUid, QosClass, Task};
 
 /// A cgroup with everything below it that belongs to the same place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Leaf {
     pub cgroup_id: u64,
     /// Its processes.
     pub tasks: Vec<Task>,
+    /// What happened in it, where that is known.
+    pub churn: Option<Churn>,
 }
 
 /// Pods, and containers that belong to none.
@@ -56,7 +58,7 @@ pub fn join(leaves: Vec<Leaf>, names: Names<'_>) -> (Vec<Pod>, Vec<Container>) {
 }
 
 fn container(leaf: Leaf, names: Names<'_>) -> Container {
-    let Leaf { place, cgroup, cgroup_id, mut tasks } = leaf;
+    let Leaf { place, cgroup, cgroup_id, mut tasks, churn } = leaf;
     tasks.sort_by_key(|task| task.key);
     let id = place.container_id;
     let said = id.as_ref().is_some_and(|id| names.is_sandbox(id));
@@ -67,7 +69,7 @@ fn container(leaf: Leaf, names: Names<'_>) -> Container {
         kind => kind,
     };
     let name = id.as_ref().and_then(|id| names.container(id)).map(str::to_owned);
-    Container { id, name, runtime: place.runtime, kind, cgroup, cgroup_id, tasks }
+    Container { id, name, runtime: place.runtime, kind, cgroup, cgroup_id, tasks, churn }
 }
 
 const fn unnamed(uid: PodUid) -> Pod {
@@ -114,7 +116,7 @@ mod tests {
             kind: CgroupKind::Container,
             ..CgroupRef::default()
         };
-        Leaf { place, cgroup: format!("/{id}"), cgroup_id: 7, tasks }
+        Leaf { place, cgroup: format!("/{id}"), cgroup_id: 7, tasks, churn: None }
     }
 
     fn table(name: &str) -> NameTable {

@@ -33,6 +33,7 @@ fn container(id: u64, kind: CgroupKind) -> Container {
         cgroup: format!("/pod/{id}"),
         cgroup_id: id,
         tasks: Vec::new(),
+        churn: None,
     }
 }
 

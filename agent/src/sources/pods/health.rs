@@ -30,6 +30,14 @@ pub(super) fn succeeded(health: &mut SourceHealth, map: &PodMap, foreign: u64, h
     health.condition = if health.lacks.is_empty() { Condition::Up } else { Condition::Degraded };
 }
 
+/// What would be better with events, or with more of them.
+pub(super) fn without_events(health: &mut SourceHealth, lacks: Vec<String>) {
+    if !lacks.is_empty() {
+        health.lacks.extend(lacks);
+        health.condition = Condition::Degraded;
+    }
+}
+
 /// After a walk that could not begin.
 pub(super) fn failed(health: &mut SourceHealth, error: &WalkError) {
     health.failures += 1;

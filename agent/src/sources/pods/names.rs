@@ -10,7 +10,7 @@ use self::files::Files;
 use self::memory::Memory;
 use self::poller::{Service, Told};
 use self::retry::Retry;
-use crate::domain::pod::{ContainerId, Leaf, NameTable, Names, PodUid, Runtime};
+use crate::domain::pod::{Container, ContainerId, Leaf, NameTable, Names, Pod, PodMap, PodUid, Runtime};
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
@@ -99,6 +99,16 @@ impl NameSources {
             self.swept_ns = at_ns;
             self.sweep(&alive(leaves), at_ns);
         }
+    }
+
+    /// Something may be known now that `map` lacks.
+    pub(super) fn have_news(&self, map: &PodMap) -> bool {
+        let told = |remote: &Remote| remote.told.borrow().version != remote.taken;
+        let unnamed = |pod: &Pod| {
+            let nameless = |container: &Container| container.id.is_some() && container.name.is_none();
+            pod.name.is_none() || pod.containers.iter().any(nameless)
+        };
+        self.remotes.iter().any(told) || map.pods.iter().any(unnamed)
     }
 
     fn sweep(&mut self, alive: &Alive, at_ns: i64) {

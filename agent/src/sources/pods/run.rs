@@ -1,4 +1,4 @@
-//! The source as a task: walk, publish, wait; with one task beside it for each RPC name source.
+//! The source as a task: walk or follow, publish, wait; with one task beside it for each RPC name source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,15 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::PodsSource;
+use super::follow::Follower;
 use super::names::poller::{self, Pace, Service};
 use crate::domain::pod::PodMap;
 use crate::domain::source::SourceHealth;
+use crate::kernel::bell::Bell;
 
 /// Shortest time between walks: below it a node would watch itself.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -25,7 +27,28 @@ pub enum RunError {
     Walk(#[source] JoinError),
 }
 
-/// Walks at once and then every interval until cancelled, publishing each map and the states of all sources.
+/// After the bell: what else happens at the same moment (a fork, its move, its exec) comes with it.
+const GATHERS: Duration = Duration::from_millis(5);
+
+/// Shortest time between two maps that events ask for.
+const SHORTEST_PACE: Duration = Duration::from_millis(25);
+
+/// Shares of time: making a map for an event takes at most a twentieth of it.
+const MAP_SHARE: u32 = 20;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// A walk.
+    Collect,
+    /// Events rang.
+    Events,
+    /// A second has gone by: names, losses, and what changed outside pods.
+    Second,
+}
+
+/// Walks at once, and then follows the kernel's events until cancelled, publishing each map and the states of all
+/// sources; walks again every [`super::Config::refresh_ms`]. Where nobody tells, walks every interval.
 ///
 /// Walks run on the blocking pool. A walk that takes longer than the interval delays the next one.
 ///
@@ -44,24 +67,104 @@ pub async fn run(
         pollers.spawn(poller::poll(ends, Pace::default(), roots, wall, cancel));
     }
     let interval = Duration::from_millis(source.config.interval_ms).max(SHORTEST_INTERVAL);
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let refresh = Duration::from_millis(source.config.refresh_ms).max(interval);
+    source = off_thread(move || {
+        source.attach();
+        source
+    })
+    .await?;
+    let mut bell = None;
+    let mut pace = Waits::new(interval, refresh);
+    let mut turn = Turn::Collect;
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => break,
-            _ = ticks.tick() => {}
-        }
-        let walk = spawn_blocking(move || {
-            let map = source.collect(wall());
+        let started = Instant::now();
+        let (back, map) = off_thread(move || {
+            let map = match turn {
+                Turn::Collect => Some(source.collect(wall())),
+                Turn::Events => source.follow(wall(), false),
+                Turn::Second => source.follow(wall(), true),
+            };
             (source, map)
-        });
-        let (back, map) = walk.await.map_err(RunError::Walk)?;
+        })
+        .await?;
         source = back;
-        health.send_replace(source.health());
-        out.send_replace(map);
+        if turn != Turn::Events {
+            health.send_replace(source.health());
+        }
+        pace.did(turn, map.is_some().then(|| started.elapsed()));
+        if let Some(map) = map {
+            out.send_replace(map);
+        }
+        if let Some(fd) = source.bell.take() {
+            bell = Bell::new(fd).ok();
+        }
+        bell = bell.filter(|_| source.follower.is_some());
+        let again_at = source.follower.as_ref().and_then(Follower::again_at);
+        turn = tokio::select! {
+            () = cancel.cancelled() => break,
+            turn = pace.next(bell.as_ref(), again_at) => turn,
+        };
     }
     while pollers.join_next().await.is_some() {}
     Ok(())
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
+    spawn_blocking(work).await.map_err(RunError::Walk)
+}
+
+/// When the next turn is due.
+struct Waits {
+    interval: Duration,
+    refresh: Duration,
+    collect_at: Instant,
+    second_at: Instant,
+    /// No map for an event before.
+    map_from: Instant,
+}
+
+impl Waits {
+    fn new(interval: Duration, refresh: Duration) -> Self {
+        let now = Instant::now();
+        Self { interval, refresh, collect_at: now, second_at: now, map_from: now }
+    }
+
+    /// After a turn, which took so long if it made a map.
+    fn did(&mut self, turn: Turn, made: Option<Duration>) {
+        let now = Instant::now();
+        if turn == Turn::Collect {
+            self.collect_at = now + self.refresh;
+        }
+        if turn != Turn::Events {
+            self.second_at = now + self.interval;
+        }
+        if let Some(took) = made {
+            self.map_from = now + SHORTEST_PACE.max(took * MAP_SHARE);
+        }
+    }
+
+    /// Waits for it. Without a bell every interval brings a walk.
+    async fn next(&self, bell: Option<&Bell>, again_at: Option<Instant>) -> Turn {
+        let Some(bell) = bell else {
+            sleep_until(self.second_at).await;
+            return Turn::Collect;
+        };
+        let again = async {
+            match again_at {
+                Some(at) => sleep_until(at.max(self.map_from)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep_until(self.collect_at) => Turn::Collect,
+            () = sleep_until(self.second_at) => Turn::Second,
+            () = again => Turn::Events,
+            () = bell.rung() => {
+                sleep_until(self.map_from.max(Instant::now() + GATHERS)).await;
+                Turn::Events
+            }
+        }
+    }
 }
 
 impl PodsSource {

@@ -34,6 +34,10 @@ impl Skipped {
         self.0[reason as usize] += 1;
     }
 
+    pub(super) const fn add(&mut self, reason: Reason, count: u64) {
+        self.0[reason as usize] += count;
+    }
+
     /// Counts an error, unless it only says that the entry is gone (or, for threaded groups, that its
     /// processes are listed in the domain above: EOPNOTSUPP).
     pub(super) const fn error(&mut self, errno: Errno) {

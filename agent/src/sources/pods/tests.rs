@@ -10,7 +10,7 @@ use crate::domain::pod::{CgroupKind, QosClass, Runtime};
 use crate::domain::source::Condition;
 use host::FakeHost;
 
-mod host;
+pub(super) mod host;
 
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
 const HASH: &str = "9729a196c4723b60ab401eaff722982d";

@@ -6,6 +6,7 @@
 //! at all, which on a node are most of them. Only `cgroup.procs` is read every time.
 //! Paths are parsed once per group. A directory's inode is the cgroup id that BPF programs see.
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -34,6 +35,15 @@ pub(super) struct Limits {
     pub(super) tasks: usize,
 }
 
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// The places and their processes.
+    Processes,
+    /// The places and their groups: who is in which group, somebody else knows.
+    Groups,
+}
+
 /// A place with processes: a container, a pod level, a nested service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -60,6 +70,8 @@ pub(super) struct Walk {
     pub(super) groups: usize,
     /// What was left out.
     pub(super) skipped: Skipped,
+    /// If groups were wanted: each group's place, as an index, or none.
+    pub(super) owners: HashMap<u64, Option<usize>>,
     tasks: usize,
 }
 
@@ -87,6 +99,7 @@ pub(super) struct Tree {
     top: Group,
     limits: Limits,
     number: u32,
+    want: Want,
     /// This file system counts subdirectories in `st_nlink`: its root told.
     counts_links: bool,
     /// The group's path, with room for a file name behind it.
@@ -106,6 +119,7 @@ impl Tree {
             top: Group::default(),
             limits,
             number: 0,
+            want: Want::Processes,
             counts_links: false,
             path: Vec::new(),
             buffer: Buffer::new(),
@@ -113,8 +127,9 @@ impl Tree {
     }
 
     /// Walks the whole hierarchy.
-    pub(super) fn walk(&mut self) -> Walk {
+    pub(super) fn walk(&mut self, want: Want) -> Walk {
         let mut walk = Walk::default();
+        self.want = want;
         self.number = self.number.wrapping_add(1);
         let mut top = std::mem::take(&mut self.top);
         self.path.clear();
@@ -140,7 +155,10 @@ impl Tree {
         group.visited = self.number;
         walk.groups += 1;
         let owner = self.owner(group, owner, walk);
-        self.read_procs(owner, walk);
+        match self.want {
+            Want::Processes => self.read_procs(owner, walk),
+            Want::Groups => _ = walk.owners.insert(group.id, owner),
+        }
         if depth >= self.limits.depth {
             walk.skipped.count(Reason::TooDeep);
             return Ok(());

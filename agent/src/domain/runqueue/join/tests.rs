@@ -14,6 +14,8 @@ fn container(cgroup: &str) -> Container {
         cgroup: cgroup.to_owned(),
         cgroup_id: 0,
         tasks: Vec::new(),
+        churn: None,
+        churn: None,
     }
 }
 

@@ -31,6 +31,7 @@ impl Node {
             cgroup: String::new(),
             cgroup_id,
             tasks: Vec::new(),
+            churn: None,
         };
         let pod = |&(name, cgroup_id, ..): &(&str, u64, u64, u64, f64)| Pod {
             uid: PodUid(format!("uid-{cgroup_id}")),

@@ -8,10 +8,10 @@ use tempfile::TempDir;
 use super::super::tasks::stat;
 use crate::host::HostRoots;
 
-pub(super) struct FakeHost(TempDir);
+pub(in super::super) struct FakeHost(TempDir);
 
 impl FakeHost {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         let this = Self(tempfile::tempdir().unwrap());
         for dir in ["proc", "cgroup", "run", "var"] {
             fs::create_dir(this.path(dir)).unwrap();
@@ -19,11 +19,11 @@ impl FakeHost {
         this
     }
 
-    pub(super) fn path(&self, below: &str) -> PathBuf {
+    pub(in super::super) fn path(&self, below: &str) -> PathBuf {
         self.0.path().join(below)
     }
 
-    pub(super) fn roots(&self) -> HostRoots {
+    pub(in super::super) fn roots(&self) -> HostRoots {
         HostRoots {
             proc: self.path("proc"),
             sys: self.path("sys"),
@@ -34,14 +34,14 @@ impl FakeHost {
     }
 
     /// A process with `/proc/PID/stat`.
-    pub(super) fn task(&self, pid: u32, comm: &str) {
+    pub(in super::super) fn task(&self, pid: u32, comm: &str) {
         fs::create_dir_all(self.path(&format!("proc/{pid}"))).unwrap();
         let line = stat::line(pid, comm, 1, 3, u64::from(pid) * 10);
         fs::write(self.path(&format!("proc/{pid}/stat")), line).unwrap();
     }
 
     /// A group of `hierarchy` (empty for a v2 root) and its processes.
-    pub(super) fn group(&self, hierarchy: &str, group: &str, pids: &[u32]) {
+    pub(in super::super) fn group(&self, hierarchy: &str, group: &str, pids: &[u32]) {
         let root = self.path("cgroup").join(hierarchy);
         let path = root.join(group.trim_start_matches('/'));
         fs::create_dir_all(&path).unwrap();
@@ -54,12 +54,12 @@ impl FakeHost {
         fs::write(path.join("cgroup.procs"), lines).unwrap();
     }
 
-    pub(super) fn log_directory(&self, namespace: &str, name: &str, uid: &str) {
+    pub(in super::super) fn log_directory(&self, namespace: &str, name: &str, uid: &str) {
         fs::create_dir_all(self.path(&format!("var/log/pods/{namespace}_{name}_{uid}"))).unwrap();
     }
 
     /// containerd's bundle of a container.
-    pub(super) fn bundle(&self, id: &str, kind: &str, name: &str) {
+    pub(in super::super) fn bundle(&self, id: &str, kind: &str, name: &str) {
         let dir = self.path(&format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}"));
         fs::create_dir_all(&dir).unwrap();
         let text = format!(

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Limits, Tree, Walk};
+use super::{Limits, Tree, Walk, Want};
 
 /// v1 controllers that every runtime uses, in the order of trust; then v2 beside them, then the rest.
 const PREFERRED: [&str; 6] = ["pids", "memory", "cpu", "cpu,cpuacct", "systemd", "unified"];
@@ -69,10 +69,10 @@ impl Forest {
     }
 
     /// Walks the chosen hierarchy, choosing first where that is due.
-    pub(in super::super) fn walk(&mut self) -> Result<Walk, TreeError> {
+    pub(in super::super) fn walk(&mut self, want: Want) -> Result<Walk, TreeError> {
         let walk = match &mut self.current {
-            Some((_, tree)) if !choice_is_due(self.walks_without_pods) => tree.walk(),
-            _ => self.choose()?,
+            Some((_, tree)) if !choice_is_due(self.walks_without_pods) => tree.walk(want),
+            _ => self.choose(want)?,
         };
         if walk.groups == 0 {
             // Its root is gone: unmounted, or another one by now.
@@ -82,18 +82,18 @@ impl Forest {
         Ok(walk)
     }
 
-    fn choose(&mut self) -> Result<Walk, TreeError> {
+    fn choose(&mut self, want: Want) -> Result<Walk, TreeError> {
         let candidates = self.candidates()?;
         if let (Some((path, tree)), [only]) = (&mut self.current, candidates.as_slice())
             && path == only
         {
-            return Ok(tree.walk());
+            return Ok(tree.walk(want));
         }
         let mut best: Option<(u8, PathBuf, Tree, Walk)> = None;
         for path in candidates {
             let open = Tree::open(&path, self.limits);
             let mut tree = open.map_err(|source| TreeError::Open { path: path.clone(), source })?;
-            let walk = tree.walk();
+            let walk = tree.walk(want);
             let rank = if walk.has_pods() { 2 } else { u8::from(!walk.places.is_empty()) };
             if best.as_ref().is_none_or(|(known, ..)| rank > *known) {
                 best = Some((rank, path, tree, walk));

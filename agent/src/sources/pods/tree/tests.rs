@@ -53,7 +53,7 @@ fn groups_below_a_container_belong_to_it() {
     cgroups.group(&container, &[10]);
     cgroups.group(&format!("{container}/kube-proxy/deeper"), &[11, 12]);
     cgroups.group("/system.slice/sshd.service", &[2]);
-    let walk = cgroups.tree().walk();
+    let walk = cgroups.tree().walk(Want::Processes);
     let pod = format!("/kubepods/burstable/pod{UID}");
     assert_eq!(pids(&walk), [(pod, vec![]), (container.clone(), vec![10, 11, 12])]);
     assert_eq!(walk.host, [1, 2]);
@@ -70,7 +70,7 @@ fn the_inner_pod_of_a_node_container_is_its_own_place() {
     cgroups.group(&format!("{node}/init.scope"), &[20]);
     cgroups.group(&format!("{node}/system.slice/kubelet.service"), &[21]);
     cgroups.group(&format!("{node}/kubelet/kubepods/pod{UID}/{inner}"), &[22]);
-    let walk = cgroups.tree().walk();
+    let walk = cgroups.tree().walk(Want::Processes);
     let seen: Vec<_> = walk.places.iter().map(|place| (place.place.kind, place.pids.clone())).collect();
     let kinds = [
         (CgroupKind::Container, vec![20]),
@@ -88,17 +88,17 @@ fn a_second_walk_sees_what_came_went_and_was_replaced() {
     let container = format!("/kubepods/burstable/pod{UID}/{ID}");
     cgroups.group(&container, &[10]);
     let mut tree = cgroups.tree();
-    tree.walk();
+    tree.walk(Want::Processes);
     let other = container.replace("6a4ce4a0", "7a4ce4a0");
     cgroups.group(&other, &[11]);
     cgroups.group(&container, &[10, 12]);
-    let walk = tree.walk();
+    let walk = tree.walk(Want::Processes);
     assert_eq!(walk.places.iter().map(|place| place.pids.len()).sum::<usize>(), 3);
     // One goes and one comes between two walks: the number of directories stays, the set does not.
     fs::remove_dir_all(cgroups.path(&container)).unwrap();
     let third = container.replace("17db96a2", "99999999");
     cgroups.group(&third, &[13]);
-    let walk = tree.walk();
+    let walk = tree.walk(Want::Processes);
     let seen: Vec<_> = walk.places.iter().flat_map(|place| place.pids.clone()).collect();
     assert_eq!(seen, [13, 11], "each exactly once");
     assert!(walk.skipped.words().is_empty());
@@ -111,20 +111,20 @@ fn limits_are_counted() {
         cgroups.group(&format!("/a{number}"), &[100 + number]);
     }
     let mut tree = Tree::open(cgroups.0.path(), Limits { groups: 5, ..LIMITS }).unwrap();
-    assert_eq!(tree.walk().skipped.words(), [("too_many_groups", 5)]);
+    assert_eq!(tree.walk(Want::Processes).skipped.words(), [("too_many_groups", 5)]);
     let mut tree = Tree::open(cgroups.0.path(), Limits { tasks: 4, ..LIMITS }).unwrap();
-    let walk = tree.walk();
+    let walk = tree.walk(Want::Processes);
     assert_eq!(walk.host.len(), 4);
     assert_eq!(walk.skipped.words(), [("too_many_tasks", 6)]);
     let mut tree = Tree::open(cgroups.0.path(), Limits { depth: 0, ..LIMITS }).unwrap();
-    assert_eq!(tree.walk().skipped.words(), [("too_deep", 1)]);
+    assert_eq!(tree.walk(Want::Processes).skipped.words(), [("too_deep", 1)]);
 }
 
 #[test]
 fn zeros_are_processes_of_other_pid_namespaces() {
     let cgroups = Cgroups::new();
     fs::write(cgroups.path("cgroup.procs"), "0\n5\n0\n").unwrap();
-    let walk = cgroups.tree().walk();
+    let walk = cgroups.tree().walk(Want::Processes);
     assert_eq!((walk.foreign, walk.host), (2, vec![5]));
 }
 
@@ -133,7 +133,7 @@ fn a_long_list_is_read_to_its_end() {
     let cgroups = Cgroups::new();
     let all: Vec<u32> = (1..=5_000).collect();
     cgroups.group("", &all);
-    assert_eq!(cgroups.tree().walk().host, all);
+    assert_eq!(cgroups.tree().walk(Want::Processes).host, all);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn twenty_thousand_groups() {
     }
     let mut tree = cgroups.tree();
     for _ in 0..2 {
-        let walk = tree.walk();
+        let walk = tree.walk(Want::Processes);
         assert_eq!((walk.groups, walk.places.len()), (19_903, 19_900));
         assert!(walk.skipped.words().is_empty());
     }
@@ -158,7 +158,7 @@ fn the_hierarchy_with_pods_is_walked_and_only_that_one() {
     let cgroups = Cgroups(tempfile::tempdir().unwrap());
     fs::write(cgroups.path("README"), "no directory").unwrap();
     let mut forest = Forest::new(cgroups.0.path().into(), LIMITS);
-    assert!(matches!(forest.walk(), Err(TreeError::Empty(_))));
+    assert!(matches!(forest.walk(Want::Processes), Err(TreeError::Empty(_))));
     let group = |group: &str, pids: &[u32]| {
         cgroups.group(group, pids);
         fs::remove_file(cgroups.path("cgroup.procs")).unwrap();
@@ -166,15 +166,18 @@ fn the_hierarchy_with_pods_is_walked_and_only_that_one() {
     for hierarchy in ["blkio", "memory", "pids", "unified"] {
         group(hierarchy, &[1]);
     }
-    forest.walk().unwrap();
+    forest.walk(Want::Processes).unwrap();
     assert!(forest.hierarchy().unwrap().ends_with("pids"), "the preferred one while there are no pods");
     group(&format!("unified/kubepods/pod{UID}/{ID}"), &[7]);
     for _ in 0..11 {
-        forest.walk().unwrap();
+        forest.walk(Want::Processes).unwrap();
     }
     assert!(forest.hierarchy().unwrap().ends_with("unified"));
     group(&format!("pids/kubepods/pod{UID}/{ID}"), &[7]);
-    let walk = Forest::new(cgroups.0.path().into(), LIMITS).walk().unwrap();
+    let walk = Forest::new(cgroups.0.path().into(), LIMITS).walk(Want::Processes).unwrap();
     assert_eq!(walk.places.iter().map(|place| place.pids.len()).sum::<usize>(), 1, "listed once");
-    assert!(matches!(Forest::new("/nonexistent".into(), LIMITS).walk(), Err(TreeError::Root { .. })));
+    assert!(matches!(
+        Forest::new("/nonexistent".into(), LIMITS).walk(Want::Processes),
+        Err(TreeError::Root { .. })
+    ));
 }
