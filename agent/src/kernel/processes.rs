@@ -13,6 +13,7 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::memory;
 use super::programs::LoadError;
 
 /// Without these there are no events worth having.
@@ -61,6 +62,8 @@ impl Processes {
         let without = WELCOME.into_iter().filter_map(attached).collect();
         let ring = take(&mut ebpf, EVENTS)?.try_into()?;
         let lost = take(&mut ebpf, LOST)?.try_into()?;
+        drop(kernel);
+        memory::give_back();
         Ok(Self { _ebpf: ebpf, ring, lost, without, capacity: ring_bytes as usize / ROOM_BYTES })
     }
 

@@ -10,6 +10,7 @@ use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 use thiserror::Error;
 
+use super::memory;
 use super::programs::LoadError;
 use super::types::{Field, Types, TypesError};
 
@@ -124,6 +125,8 @@ impl Walk {
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader.btf(Some(&kernel)).override_global(OFFSETS, &words, true).load(TASKS)?;
         program(&mut ebpf)?.load("task", &kernel)?;
+        drop(kernel);
+        memory::give_back();
         Ok(Self { ebpf, buffer: Vec::new() })
     }
 

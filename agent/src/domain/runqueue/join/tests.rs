@@ -15,7 +15,6 @@ fn container(cgroup: &str) -> Container {
         cgroup_id: 0,
         tasks: Vec::new(),
         churn: None,
-        churn: None,
     }
 }
 
