@@ -6,4 +6,5 @@ pub mod btf;
 pub mod processes;
 pub mod programs;
 pub mod tasks;
+pub mod trim;
 pub mod types;
