@@ -7,4 +7,5 @@ pub mod memory;
 pub mod processes;
 pub mod programs;
 pub mod tasks;
+pub mod trim;
 pub mod types;

@@ -3,6 +3,8 @@
 //! 2,000 sleeping processes in 200 pod groups of a real hierarchy, so it needs root. CPU time is the calling
 //! thread's (or the whole foreign process's): wall time says little on a shared machine. Peers are measured
 //! where they are installed: `prometheus-process-exporter` and Python's psutil.
+//!
+//! First by `/proc` alone, then by the kernel's own walk and its events.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,7 +19,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{Mode, OFlags, openat};
@@ -26,6 +28,7 @@ use sextant::domain::pod::PodMap;
 use sextant::host::HostRoots;
 use sextant::sources::pods::{Config, PodsSource, run};
 use sextant_tests::cpu::cheapest_ns;
+use sextant_tests::following::Following;
 use sextant_tests::hand_made::HandMade;
 
 const PODS: usize = 200;
@@ -45,8 +48,7 @@ fn main() -> Result<()> {
 fn measure(hierarchy: &Path, with_peers: bool) -> Result<()> {
     let mut load = HandMade::new(hierarchy, "bench")?;
     for pod in 0..PODS {
-        let group = format!("kubepods/burstable/pod{pod:08x}-ba47-11ea-b2a7-0cc47ac5979e/{pod:064x}");
-        load.sleepers(&group, PROCESSES)?;
+        load.sleepers(&container(pod), PROCESSES)?;
     }
     let tasks = fs::read_dir("/proc")?.flatten().filter(|entry| is_pid(&entry.file_name())).count();
     println!(
@@ -55,10 +57,19 @@ fn measure(hierarchy: &Path, with_peers: bool) -> Result<()> {
         hierarchy.display()
     );
     let roots = HostRoots { cgroup: hierarchy.to_owned(), ..HostRoots::default() };
-    let full_ms = full(&roots)?;
+    let by_proc = Config { events: false, ..Config::default() };
+    let full_ms = full(&roots, by_proc)?;
     stat_alone()?;
-    unchanged(&roots);
-    idle(&roots)?;
+    unchanged(&roots, by_proc);
+    idle(&roots, by_proc)?;
+    let following = Config { cri: false, kubelet: false, ..Config::default() };
+    println!("following the kernel");
+    let walked_ms = full(&roots, following)?;
+    println!("  = {:.1} x less than by /proc", full_ms / walked_ms);
+    unchanged(&roots, following);
+    idle(&roots, following)?;
+    appears(hierarchy, &load)?;
+    churn(hierarchy, &load)?;
     if !with_peers {
         return Ok(());
     }
@@ -69,11 +80,12 @@ fn measure(hierarchy: &Path, with_peers: bool) -> Result<()> {
     Ok(())
 }
 
-/// Everything from nothing, as at start-up.
-fn full(roots: &HostRoots) -> Result<f64> {
+/// Everything from nothing, as at start-up; loading the programs is not included.
+fn full(roots: &HostRoots, config: Config) -> Result<f64> {
     let mut best_ms = f64::INFINITY;
     for _ in 0..RUNS {
-        let mut source = PodsSource::new(roots.clone(), Config::default());
+        let mut source = PodsSource::new(roots.clone(), config);
+        source.attach();
         let before_ms = cpu_ms(ClockId::ThreadCPUTime);
         let map = source.collect(1);
         best_ms = best_ms.min(cpu_ms(ClockId::ThreadCPUTime) - before_ms);
@@ -109,8 +121,9 @@ fn stat_alone() -> Result<()> {
 }
 
 /// A whole turn of walks over a tree that stays as it is: every process is read again once meanwhile.
-fn unchanged(roots: &HostRoots) {
-    let mut source = PodsSource::new(roots.clone(), Config::default());
+fn unchanged(roots: &HostRoots, config: Config) {
+    let mut source = PodsSource::new(roots.clone(), config);
+    source.attach();
     source.collect(1);
     let mut walks_ms: Vec<f64> = (0..30)
         .map(|second| {
@@ -125,9 +138,9 @@ fn unchanged(roots: &HostRoots) {
 }
 
 /// The source as a task, ten seconds at its default interval.
-fn idle(roots: &HostRoots) -> Result<()> {
+fn idle(roots: &HostRoots, config: Config) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let source = PodsSource::new(roots.clone(), Config::default());
+    let source = PodsSource::new(roots.clone(), config);
     let (out, maps) = tokio::sync::watch::channel(Arc::new(PodMap::default()));
     let (health, _states) = tokio::sync::watch::channel(Vec::new());
     let cancel = tokio_util::sync::CancellationToken::new();
@@ -145,6 +158,59 @@ fn idle(roots: &HostRoots) -> Result<()> {
         "idle at 1 s               {percent:8.3} % of a core, {resident} (the benchmark's own included)"
     );
     Ok(())
+}
+
+/// From the exec of a process that was moved into its container to the map that shows it so.
+fn appears(hierarchy: &Path, load: &HandMade) -> Result<()> {
+    let mut following = Following::start(hierarchy, by_events_alone())?;
+    let procs = load.path(&container(0)).join("cgroup.procs");
+    let mut took_ms = Vec::new();
+    for _ in 0..200 {
+        let script = format!("echo $$ > {}; echo; exec sleep 600", procs.display());
+        let child = Command::new("sh").args(["-ec", &script]).stdout(Stdio::piped()).spawn()?;
+        let mut child = Exporter(child);
+        // One byte, just before the exec.
+        child.0.stdout.take().context("no output")?.read_exact(&mut [0])?;
+        let (pid, since) = (child.0.id(), Instant::now());
+        following.until(Duration::from_secs(10), |map| {
+            let mut tasks = map.pods.iter().flat_map(|pod| &pod.containers).flat_map(|it| &it.tasks);
+            ensure!(tasks.any(|task| task.key.pid == pid && &*task.comm == "sleep"), "not yet");
+            Ok(())
+        })?;
+        took_ms.push(since.elapsed().as_secs_f64() * 1e3);
+        // Some come while the pace is held back by the one before, and some after a while.
+        thread::sleep(Duration::from_millis(u64::from(pid % 64)));
+    }
+    took_ms.sort_by(f64::total_cmp);
+    let (p50, p99, most) = (took_ms[100], took_ms[197], took_ms[199]);
+    println!("appears after exec        p50 {p50:.1} ms, p99 {p99:.1} ms, longest {most:.1} ms of 200");
+    Ok(())
+}
+
+/// Short-lived processes in one of the pods, some 200 a second, for ten seconds.
+fn churn(hierarchy: &Path, load: &HandMade) -> Result<()> {
+    let following = Following::start(hierarchy, by_events_alone())?;
+    let procs = load.path(&container(0)).join("cgroup.procs");
+    let script = format!("echo $$ > {}; while :; do /bin/true; sleep 0.007; done", procs.display());
+    let churn = Exporter(Command::new("sh").args(["-ec", &script]).spawn()?);
+    thread::sleep(Duration::from_secs(1));
+    let forks = || following.metric("pods_events_total{kind=\"fork\"}");
+    let (before_ms, before) = (cpu_ms(ClockId::ProcessCPUTime), forks()?);
+    thread::sleep(Duration::from_secs(10));
+    let percent = (cpu_ms(ClockId::ProcessCPUTime) - before_ms) / 10_000.0 * 100.0;
+    let rate = (forks()? - before) / 10;
+    drop(churn);
+    let lost = following.metric("pods_events_lost_total")?;
+    println!("churn in a pod            {rate} forks/s: {percent:.3} % of a core, {lost} events lost");
+    Ok(())
+}
+
+fn by_events_alone() -> Config {
+    Config { refresh_ms: 600_000, cri: false, kubelet: false, ..Config::default() }
+}
+
+fn container(pod: usize) -> String {
+    format!("kubepods/burstable/pod{pod:08x}-ba47-11ea-b2a7-0cc47ac5979e/{pod:064x}")
 }
 
 /// Names, parents and start times of all processes, by psutil.

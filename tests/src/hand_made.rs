@@ -8,12 +8,13 @@
 )]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -107,6 +108,25 @@ impl HandMade {
             pids.push(pid);
         }
         Ok(pids)
+    }
+
+    /// Starts a shell that moves itself to `group`, waits for a line, and does what the script says; its pid, and the
+    /// pipe for the line.
+    ///
+    /// # Errors
+    /// When a process or group cannot be made.
+    pub fn shell(&mut self, group: &str, script: &str) -> Result<(u32, ChildStdin)> {
+        let procs = self.group(group)?.join("cgroup.procs");
+        let script = format!("echo $$ > {} || exit 1; echo there; read line; {script}", procs.display());
+        let mut shell = Command::new("sh");
+        let mut child =
+            shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (stdin, stdout) = (child.stdin.take().context("no pipe")?, child.stdout.take());
+        self.children.push(child);
+        let mut said = String::new();
+        BufReader::new(stdout.context("no pipe")?).read_line(&mut said)?;
+        ensure!(said == "there\n", "the shell could not move to {}", procs.display());
+        Ok((self.children.last().map_or(0, Child::id), stdin))
     }
 
     /// Ends one process.

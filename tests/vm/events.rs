@@ -9,10 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::programs::loaded_programs;
 use sextant::domain::pod::{Churn, PodMap, Task};
 use sextant::sources::pods::Config;
 use sextant_tests::following::{Following, own, pids};
 use sextant_tests::hand_made::HandMade;
+use sextant_tests::role::{Role, eventually, sextant};
 
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
 const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
@@ -200,5 +202,79 @@ fn events_never_give_a_reused_pid_to_the_wrong_pod() -> Result<()> {
         }
     }
     ensure!(reused > 0, "no pid was ever given out again");
+    Ok(())
+}
+
+/// Nothing is pinned: killed in the middle of it, the node leaves no program behind.
+#[test]
+fn events_end_with_the_process_however_it_ends() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("node.sock");
+    let node = Role::start("node", dir.path(), &["--unix-socket", &socket.to_string_lossy()])?;
+    let pid = node.pid();
+    let programs = eventually(Duration::from_secs(60), "the programs are loaded", || {
+        let programs = programs_of(pid)?;
+        ensure!(programs.len() >= 7, "{programs:?}");
+        Ok(programs)
+    })?;
+    let there = |id: &u32| loaded_programs().flatten().any(|program| program.id() == *id);
+    ensure!(programs.iter().all(there), "the control: {programs:?} are there while it lives");
+    node.kill()?;
+    eventually(Duration::from_secs(10), "the programs are gone", || {
+        let left: Vec<_> = programs.iter().filter(|id| there(id)).collect();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+}
+
+/// Ids of the programs that a process holds.
+fn programs_of(pid: u32) -> Result<Vec<u32>> {
+    let mut programs = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        let ids = text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok());
+        programs.extend(ids);
+    }
+    programs.sort_unstable();
+    programs.dedup();
+    Ok(programs)
+}
+
+/// Without the right to load programs everything else goes on, and the state of the source says what is missing.
+#[test]
+fn events_that_are_not_permitted_are_a_lack_and_no_failure() -> Result<()> {
+    let hierarchy = HandMade::hierarchies()?.remove(0);
+    let mut made = HandMade::new(&hierarchy, "denied")?;
+    let pid = made.sleepers(&container('a'), 1)?.remove(0);
+    let dir = tempfile::tempdir()?;
+    let node = Command::new("setpriv")
+        .args(["--bounding-set", "-all", "--inh-caps", "-all"])
+        .arg(sextant())
+        .args(["node", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path())
+        .arg("--unix-socket")
+        .arg(dir.path().join("node.sock"))
+        .arg("--cgroup-root")
+        .arg(&hierarchy)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut node = Process(node);
+    let mut line = String::new();
+    BufReader::new(node.0.stdout.take().context("no output")?).read_line(&mut line)?;
+    let url = line.trim().strip_prefix("listening on ").context("no address")?.to_owned();
+    let ask = |path: &str| -> Result<String> {
+        let output =
+            Command::new("curl").args(["-s", "--max-time", "10", &format!("{url}{path}")]).output()?;
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    eventually(Duration::from_secs(60), "the process, by /proc", || {
+        let pods = ask("/api/v1/pods")?;
+        ensure!(pods.contains(&format!("\"pid\":{pid},")) && !pods.contains("\"churn\""), "{pods}");
+        Ok(())
+    })?;
+    let status = ask("/status?format=json")?;
+    let lack = "processes appear late, at the next walk of /proc: this kernel does not permit it";
+    ensure!(status.contains(lack), "{status}");
     Ok(())
 }

@@ -42,23 +42,22 @@ impl fmt::Debug for Processes {
 
 impl Processes {
     /// Loads and attaches, with `ring_bytes` of memory for events that are not read yet: a power of two, at least a
-    /// page. Needs root, or `CAP_BPF` with `CAP_PERFMON`.
+    /// page. `kernel` are the kernel's types. Needs root, or `CAP_BPF` with `CAP_PERFMON`.
     ///
     /// # Errors
     /// The kernel does not permit it, or does not take one of the programs for processes.
-    pub fn load(offsets: &TaskOffsets, ring_bytes: u32) -> Result<Self, LoadError> {
-        let kernel = Btf::from_sys_fs()?;
+    pub fn load(offsets: &TaskOffsets, ring_bytes: u32, kernel: &Btf) -> Result<Self, LoadError> {
         let words = offsets.words();
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader
-            .btf(Some(&kernel))
+            .btf(Some(kernel))
             .override_global(OFFSETS, &words, true)
             .map_max_entries(EVENTS, ring_bytes)
             .load(PROCESS)?;
         for name in NEEDED {
-            attach(&mut ebpf, name, &kernel)?;
+            attach(&mut ebpf, name, kernel)?;
         }
-        let attached = |name| attach(&mut ebpf, name, &kernel).err().map(|error| (name, error));
+        let attached = |name| attach(&mut ebpf, name, kernel).err().map(|error| (name, error));
         let without = WELCOME.into_iter().filter_map(attached).collect();
         let ring = take(&mut ebpf, EVENTS)?.try_into()?;
         let lost = take(&mut ebpf, LOST)?.try_into()?;

@@ -10,7 +10,6 @@ use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 use thiserror::Error;
 
-use super::memory;
 use super::programs::LoadError;
 use super::types::{Field, Types, TypesError};
 
@@ -120,13 +119,18 @@ impl Walk {
     /// # Errors
     /// The kernel refuses: no rights, no BTF, or offsets at which it has no such field.
     pub fn load(offsets: &TaskOffsets) -> Result<Self, LoadError> {
-        let kernel = Btf::from_sys_fs()?;
+        Self::load_with(offsets, &Btf::from_sys_fs()?)
+    }
+
+    /// The same with the kernel's types at hand: reading them costs more than all the rest.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn load_with(offsets: &TaskOffsets, kernel: &Btf) -> Result<Self, LoadError> {
         let words = offsets.words();
         let mut loader = EbpfLoader::new();
-        let mut ebpf = loader.btf(Some(&kernel)).override_global(OFFSETS, &words, true).load(TASKS)?;
-        program(&mut ebpf)?.load("task", &kernel)?;
-        drop(kernel);
-        memory::give_back();
+        let mut ebpf = loader.btf(Some(kernel)).override_global(OFFSETS, &words, true).load(TASKS)?;
+        program(&mut ebpf)?.load("task", kernel)?;
         Ok(Self { ebpf, buffer: Vec::new() })
     }
 

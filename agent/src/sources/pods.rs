@@ -137,6 +137,7 @@ impl PodsSource {
         match walked {
             Ok(seen) => {
                 let foreign = seen.foreign;
+                self.names.look_up(&seen.leaves, at_ns);
                 self.make_map(seen, at_ns);
                 health::succeeded(&mut self.health, &self.last, foreign, self.forest.hierarchy());
                 let lacks = self.event_lacks();
@@ -191,10 +192,9 @@ impl PodsSource {
         Ok(Seen { leaves, host, foreign, skipped })
     }
 
-    /// Names and joins what was seen. The generation grows if that is anything new.
+    /// Joins what was seen with the names. The generation grows if that is anything new.
     fn make_map(&mut self, seen: Seen, at_ns: i64) {
         let Seen { leaves, host, skipped, .. } = seen;
-        self.names.look_up(&leaves, at_ns);
         let (pods, containers) = join(leaves, Names(&self.names.tables()));
         let host = Host { containers, ..host };
         let mut map =
@@ -286,7 +286,8 @@ impl PodsSource {
             self.heal = false;
             return Some(self.collect(at_ns));
         }
-        if follower.wants_tree() {
+        let groups = follower.wants_tree();
+        if groups {
             let started = Instant::now();
             match self.forest.walk(Want::Groups) {
                 Ok(tree) => follower.set_tree(tree, started.elapsed()),
@@ -301,6 +302,10 @@ impl PodsSource {
         }
         follower.take_changed();
         let seen = self.followed();
+        // Only then may there be a pod to name, or a name.
+        if groups || all {
+            self.names.look_up(&seen.leaves, at_ns);
+        }
         self.make_map(seen, at_ns);
         self.health.last_duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.metrics.map(&self.last);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use agent_ebpf::process::Event;
 use agent_ebpf::task::TaskRecord;
+use aya::Btf;
 use rustix::fs::statfs;
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use crate::host::HostRoots;
 use crate::kernel::processes::Processes;
 use crate::kernel::programs::LoadError;
 use crate::kernel::tasks::{Walk, WalkError, offsets_in};
+use crate::kernel::trim::trim;
 use crate::kernel::types::{Types, TypesError};
 
 /// `CGROUP2_SUPER_MAGIC` of the kernel.
@@ -79,6 +81,12 @@ impl Kernel {
         if !is_host_proc(&roots.proc) {
             return Err(FeedError::OtherPids(roots.proc.clone()));
         }
+        let loaded = Self::load_for(roots, hierarchy, ring_bytes);
+        trim();
+        loaded
+    }
+
+    fn load_for(roots: &HostRoots, hierarchy: &Path, ring_bytes: u32) -> Result<Self, FeedError> {
         let types = Types::read(&roots.sys).map_err(LoadError::from)?;
         let offsets = if is_unified(hierarchy) {
             offsets_in(&types, None).map_err(LoadError::from)?
@@ -86,7 +94,10 @@ impl Kernel {
             let offsets = offsets_in(&types, Some(controller(hierarchy)));
             offsets.map_err(|source| FeedError::Hierarchy(hierarchy.to_owned(), source))?
         };
-        Ok(Self { processes: Processes::load(&offsets, ring_bytes)?, walk: Walk::load(&offsets)? })
+        drop(types);
+        let kernel = Btf::from_sys_fs().map_err(LoadError::from)?;
+        let processes = Processes::load(&offsets, ring_bytes, &kernel)?;
+        Ok(Self { processes, walk: Walk::load_with(&offsets, &kernel)? })
     }
 
     /// See [`Processes::bell`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -31,9 +32,9 @@ pub enum RunError {
 const GATHERS: Duration = Duration::from_millis(5);
 
 /// Shortest time between two maps that events ask for.
-const SHORTEST_PACE: Duration = Duration::from_millis(25);
+const SHORTEST_PACE: Duration = Duration::from_millis(15);
 
-/// Shares of time: making a map for an event takes at most a twentieth of it.
+/// Shares of time: making maps for events takes at most a twentieth of a core.
 const MAP_SHARE: u32 = 20;
 
 /// What to do next.
@@ -77,21 +78,22 @@ pub async fn run(
     let mut pace = Waits::new(interval, refresh);
     let mut turn = Turn::Collect;
     loop {
-        let started = Instant::now();
-        let (back, map) = off_thread(move || {
+        let (back, map, took) = off_thread(move || {
+            let before = clock_gettime(ClockId::ThreadCPUTime);
             let map = match turn {
                 Turn::Collect => Some(source.collect(wall())),
                 Turn::Events => source.follow(wall(), false),
                 Turn::Second => source.follow(wall(), true),
             };
-            (source, map)
+            let took = clock_gettime(ClockId::ThreadCPUTime) - before;
+            (source, map, Duration::try_from(took).unwrap_or_default())
         })
         .await?;
         source = back;
         if turn != Turn::Events {
             health.send_replace(source.health());
         }
-        pace.did(turn, map.is_some().then(|| started.elapsed()));
+        pace.did(turn, map.is_some().then_some(took));
         if let Some(map) = map {
             out.send_replace(map);
         }
@@ -129,7 +131,7 @@ impl Waits {
         Self { interval, refresh, collect_at: now, second_at: now, map_from: now }
     }
 
-    /// After a turn, which took so long if it made a map.
+    /// After a turn, which took so much CPU time if it made a map.
     fn did(&mut self, turn: Turn, made: Option<Duration>) {
         let now = Instant::now();
         if turn == Turn::Collect {
