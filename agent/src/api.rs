@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod nodes;
 pub mod pods;
 pub mod record;
+pub mod runqueue;
 pub mod scheduler;
 pub mod status;
 pub mod table;

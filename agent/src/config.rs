@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
-use crate::sources::{pods, scheduler, usage};
+use crate::sources::{pods, runqlat, scheduler, usage};
 use crate::{http, store, telemetry};
 
 /// Larger files are no configuration.
@@ -51,6 +51,8 @@ pub struct Config {
     pub scheduler: scheduler::Config,
     /// `[pods]`: the pods source.
     pub pods: pods::Config,
+    /// `[runqlat]`: the run-queue source.
+    pub runqlat: runqlat::Config,
     /// `[usage]`: the usage source.
     pub usage: usage::Config,
     /// `[spool]`: records on the node's disk.
@@ -239,6 +241,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         host: section(&mut table, "host", &mut errors),
         scheduler: section(&mut table, "scheduler", &mut errors),
         pods: section(&mut table, "pods", &mut errors),
+        runqlat: section(&mut table, "runqlat", &mut errors),
         usage: section(&mut table, "usage", &mut errors),
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
@@ -309,6 +312,7 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
         ("node] pods_record_interval_ms", node.pods_record_interval_ms),
         ("pods] interval_ms", config.pods.interval_ms),
+        ("runqlat] interval_ms", config.runqlat.interval_ms),
         ("usage] interval_ms", config.usage.interval_ms),
     ] {
         let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());

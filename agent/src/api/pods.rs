@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::runqueue::{Recent, Runqueue};
 use super::usage::Usage;
 use crate::domain::pod as domain;
+use crate::domain::runqueue::{self, RunqueuePair};
 use crate::domain::usage::UsageMap;
 
 /// What `GET /api/v1/pods/pids` adds to the envelope. An empty list is `[]`: the reference's first generations
@@ -104,6 +106,8 @@ pub struct Pod {
     /// What the pod uses: its own cgroup's figures, else the sum of its containers'. Null in records, which have a kind
     /// of their own for it.
     pub usage: Option<Box<Usage>>,
+    /// How its tasks wait for a CPU. Null in records.
+    pub runqueue: Option<Box<Runqueue>>,
     /// Containers, sandbox included.
     pub containers: Vec<Container>,
 }
@@ -127,6 +131,8 @@ pub struct Container {
     pub threads: u64,
     /// What it uses; null for sandboxes, which the pod's figures count.
     pub usage: Option<Box<Usage>>,
+    /// How its tasks wait for a CPU. Null in records.
+    pub runqueue: Option<Box<Runqueue>>,
     /// Processes.
     pub processes: Vec<Process>,
 }
@@ -198,6 +204,26 @@ impl Pods {
         this
     }
 
+    /// The same pods with how their tasks wait for a CPU; as they are while there is no reading.
+    #[must_use]
+    pub fn with_runqueues(mut self, pods: &domain::PodMap, pair: &RunqueuePair) -> Self {
+        if pair.now.at_ns == 0 {
+            return self;
+        }
+        let now = runqueue::of_pods(&pair.now, pods);
+        let lately = runqueue::lately(pair, pods).zip(pair.interval_ns());
+        for (at, (shown, run)) in self.pods.iter_mut().zip(&now.pods).enumerate() {
+            let recent = lately.as_ref().and_then(|(runs, ns)| Some((runs.pods.get(at)?, *ns)));
+            let of_pod = recent.map(|(run, ns)| Recent::new(&run.totals, &run.neighbours, ns));
+            shown.runqueue = Some(Box::new(Runqueue::new(&run.totals, of_pod)));
+            for (at, (shown, totals)) in shown.containers.iter_mut().zip(&run.containers).enumerate() {
+                let recent = recent.and_then(|(run, ns)| Some(Recent::new(run.containers.get(at)?, &[], ns)));
+                shown.runqueue = Some(Box::new(Runqueue::new(totals, recent)));
+            }
+        }
+        self
+    }
+
     /// [`pod_pids`] of a map that came over the wire.
     pub fn pids(&self) -> Vec<PodPids> {
         let conmon = domain::CgroupKind::Conmon.name();
@@ -254,6 +280,7 @@ impl From<&domain::Pod> for Pod {
             tasks: containers.iter().map(|container| container.processes.len()).sum(),
             threads: containers.iter().map(|container| container.threads).sum(),
             usage: None,
+            runqueue: None,
             containers,
         }
     }
@@ -270,6 +297,7 @@ impl From<&domain::Container> for Container {
             cgroup_id: container.cgroup_id,
             threads: container.tasks.iter().map(|task| u64::from(task.threads)).sum(),
             usage: None,
+            runqueue: None,
             processes: container.tasks.iter().map(Process::from).collect(),
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::batch::Accounts;
+use super::runqueue::Recent;
 use super::scheduler::Exit;
 use crate::domain::source::SourceHealth;
 
@@ -113,6 +114,23 @@ pub struct Pods {
     pub age_ms: Option<u64>,
     /// The pods with most processes, at most ten.
     pub top: Vec<Pod>,
+    /// The pods that waited most for a CPU lately, at most ten; empty without run-queue latency.
+    pub waiting: Vec<Waiting>,
+}
+
+/// How a pod waits for a CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    /// `metadata.namespace`.
+    pub namespace: Option<String>,
+    /// `metadata.name`.
+    pub name: Option<String>,
+    /// Uid.
+    pub uid: String,
+    /// The longest wait of the last 9 to 17 s, ns.
+    pub longest_recent_wait_ns: u64,
+    /// Between the last two readings.
+    pub recent: Recent,
 }
 
 /// One pod.

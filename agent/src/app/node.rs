@@ -17,6 +17,8 @@ use crate::config::Config;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::exposition::reference::ReferenceCollector;
+use crate::http::exposition::runqueue::RunqueueCollector;
+use crate::http::exposition::runqueue::reference::GthulhuCollector;
 use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::{Handles, NodeState, router};
 use crate::http::{self, Common, Parts, Role, door, serve};
@@ -75,11 +77,20 @@ pub async fn run(config: Config) -> Result<()> {
     let (pods, usage) = (sources.pods.clone(), sources.usage.clone());
     let usage = UsageCollector::new(pods, usage, config.usage.max_pods_exported);
     ours.register_collector(Box::new(usage));
+    let (pods, runqueues) = (sources.pods.clone(), sources.runqueues.clone());
+    let runqueues = RunqueueCollector::new(pods, runqueues, config.runqlat.max_pods_exported);
+    ours.register_collector(Box::new(runqueues));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     if config.http.reference_metric_names {
         let (scheduler, machine_id) = (sources.scheduler.clone(), facts.machine_id.clone());
         registry.register_collector(Box::new(ReferenceCollector { scheduler, machine_id }));
+        registry.register_collector(Box::new(GthulhuCollector {
+            pods: sources.pods.clone(),
+            runqueues: sources.runqueues.clone(),
+            node: facts.node.clone(),
+            max_pods: config.runqlat.max_pods_exported,
+        }));
     }
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
@@ -93,8 +104,8 @@ pub async fn run(config: Config) -> Result<()> {
     });
     let recorder = delivery.spool.is_some().then_some(recorder);
     let scheduler = sources.scheduler.clone();
-    let (pods, usage) = (sources.pods, sources.usage);
-    let handles = Handles { scheduler, pods, usage, delivery: delivery.view, recorder };
+    let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
+    let handles = Handles { scheduler, pods, usage, runqueues, delivery: delivery.view, recorder };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

@@ -1,13 +1,13 @@
 //! What the run queues did to the tasks of each cgroup, and to each pod: who waited for a CPU, how long, because of
 //! whom.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::histogram::Histogram;
 
 mod join;
 
-pub use join::{PodRun, Runs, of_pods};
+pub use join::{PodRun, Runs, lately, of_pods};
 
 /// Everything counted for the tasks of one cgroup since the programs were loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,27 @@ impl RunTotals {
             *sum = sum.saturating_add(more);
         }
         self.longest_recent_wait_ns = self.longest_recent_wait_ns.max(other.longest_recent_wait_ns);
+    }
+}
+
+impl RunTotals {
+    /// What was counted since `before`; `None` when that is no earlier reading of the same.
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        let (now, then) = (&self.migrations, &before.migrations);
+        Some(Self {
+            waits: self.waits.since(&before.waits)?,
+            on_cpu_ns: self.on_cpu_ns.checked_sub(before.on_cpu_ns)?,
+            blocked_ns: self.blocked_ns.checked_sub(before.blocked_ns)?,
+            voluntary_switches: self.voluntary_switches.checked_sub(before.voluntary_switches)?,
+            involuntary_switches: self.involuntary_switches.checked_sub(before.involuntary_switches)?,
+            migrations: Migrations {
+                same_core: now.same_core.checked_sub(then.same_core)?,
+                same_llc: now.same_llc.checked_sub(then.same_llc)?,
+                same_node: now.same_node.checked_sub(then.same_node)?,
+                other_node: now.other_node.checked_sub(then.other_node)?,
+            },
+            longest_recent_wait_ns: self.longest_recent_wait_ns,
+        })
     }
 }
 
@@ -147,7 +168,25 @@ pub struct RunqueueReading {
     pub margin: Option<Margin>,
 }
 
-/// Totals by path, for rates between two readings.
-pub fn by_path(reading: &RunqueueReading) -> BTreeMap<&str, &RunTotals> {
-    reading.cgroups.iter().map(|group| (&*group.path, &group.totals)).collect()
+/// The last reading and the one before it: what happened lately is their difference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunqueuePair {
+    /// None until there are two.
+    pub before: Option<Arc<RunqueueReading>>,
+    /// The last one.
+    pub now: Arc<RunqueueReading>,
+}
+
+impl RunqueuePair {
+    /// The pair after one more reading.
+    #[must_use]
+    pub fn then(self, now: RunqueueReading) -> Self {
+        let before = (self.now.at_ns != 0).then_some(self.now);
+        Self { before, now: Arc::new(now) }
+    }
+
+    /// Time between the two, ns.
+    pub fn interval_ns(&self) -> Option<u64> {
+        self.now.mono_ns.checked_sub(self.before.as_ref()?.mono_ns)
+    }
 }

@@ -16,10 +16,13 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::domain::histogram::Histogram;
+
 pub mod classic;
 pub mod node;
 pub mod process;
 pub mod reference;
+pub mod runqueue;
 pub mod usage;
 
 /// Which text a scraper gets.
@@ -145,6 +148,32 @@ impl<'a> Writer<'a> {
         let mut family = self.0.encode_descriptor(name, &format!("{help}."), unit, MetricType::Counter)?;
         samples.try_for_each(|(labels, value)| {
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        })
+    }
+
+    /// In seconds.
+    pub(super) fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let (help, unit) = (format!("{help}."), Some(&Unit::Seconds));
+        let mut metric = self.0.encode_descriptor(name, &help, unit, MetricType::Histogram)?;
+        let (sum, count, buckets) = runqueue::buckets(histogram);
+        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    /// In seconds.
+    pub(super) fn histograms<L: EncodeLabelSet>(
+        &mut self,
+        (name, help): (&str, &str),
+        samples: impl IntoIterator<Item = (L, Histogram)>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let (help, unit) = (format!("{help}."), Some(&Unit::Seconds));
+        let mut family = self.0.encode_descriptor(name, &help, unit, MetricType::Histogram)?;
+        samples.try_for_each(|(labels, histogram)| {
+            let (sum, count, buckets) = runqueue::buckets(&histogram);
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         })
     }
 

@@ -4,7 +4,7 @@
 //! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
 //! - `GET /api/v1/metrics` the scheduler's own BSS record while one runs, else the last posted one
 //! - `GET /api/v1/schedulers` the scheduler whole: every variable with type and value, events, last exit
-//! - `GET /api/v1/pods` pods with containers, processes, threads, usage
+//! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
 //!
 //! and those of [`super::common`].
@@ -35,6 +35,7 @@ use crate::api::pods::{PodPidsList, Pods, pod_pids as list_pids};
 use crate::api::scheduler::Scheduler;
 use crate::api::status::{Delivery, Status, text};
 use crate::domain::pod::PodMap;
+use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
 use crate::domain::usage::UsageMap;
 
@@ -56,14 +57,16 @@ pub struct Handles {
     pub pods: watch::Receiver<Arc<PodMap>>,
     /// The latest usage of pods and containers.
     pub usage: watch::Receiver<Arc<UsageMap>>,
+    /// The last two readings of the run queues.
+    pub runqueues: watch::Receiver<Arc<RunqueuePair>>,
     /// The way to the receivers.
     pub delivery: DeliveryView,
     /// Where posted records become durable; none where nothing is spooled: then only the last one is kept.
     pub recorder: Option<Recorder>,
 }
 
-/// Both snapshots that `GET /api/v1/pods` shows.
-type PodsAndUsage = (Arc<PodMap>, Arc<UsageMap>);
+/// The snapshots that `GET /api/v1/pods` shows.
+type PodsWithAll = (Arc<PodMap>, (Arc<UsageMap>, Arc<RunqueuePair>));
 
 /// State of the node's routes.
 #[derive(Clone)]
@@ -76,7 +79,7 @@ struct Inner {
     /// The record that was posted last, and when, ns since the epoch.
     posted: ArcSwapOption<(Record, i64)>,
     pids: Cache<Arc<PodMap>>,
-    pods: Cache<PodsAndUsage>,
+    pods: Cache<PodsWithAll>,
 }
 
 impl NodeState {
@@ -88,7 +91,9 @@ impl NodeState {
             history: History::default(),
             posted: ArcSwapOption::empty(),
             pids: Cache::new(encode_pids),
-            pods: Cache::new(|(pods, usage)| encode(&Pods::with_usage(pods, usage))),
+            pods: Cache::new(|(pods, (usage, runqueues))| {
+                encode(&Pods::with_usage(pods, usage).with_runqueues(pods, runqueues))
+            }),
         }))
     }
 
@@ -161,12 +166,14 @@ pub(super) async fn status(
     let reading = Arc::clone(&node.handles.scheduler.borrow());
     let pods = Arc::clone(&node.handles.pods.borrow());
     let usage = Arc::clone(&node.handles.usage.borrow());
+    let runqueues = Arc::clone(&node.handles.runqueues.borrow());
     let sources = node.common.sources.borrow().clone();
     let snapshots = Snapshots {
         identity: &node.common.identity,
         scheduler: node.history.pair(&reading),
         pods: &pods,
         usage: &usage,
+        runqueues: &runqueues,
         sources: &sources,
         delivery: (node.handles.delivery)(now_ns),
     };
@@ -232,7 +239,8 @@ pub(super) async fn schedulers(State(NodeState(node)): State<NodeState>) -> Json
     responses((status = 200, body = Pods), (status = 503, body = Failure)))]
 pub(super) async fn pods(State(NodeState(node)): State<NodeState>) -> Result<Response, ApiError> {
     let usage = Arc::clone(&node.handles.usage.borrow());
-    Ok(json(node.pods.get(&(walked(&node.handles)?, usage))))
+    let runqueues = Arc::clone(&node.handles.runqueues.borrow());
+    Ok(json(node.pods.get(&(walked(&node.handles)?, (usage, runqueues)))))
 }
 
 /// Pods and processes in the reference's shape.

@@ -1,5 +1,6 @@
 //! From the latest snapshots to [`api::status::Status`](crate::api::status::Status).
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,11 +8,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Identity;
+use crate::api::runqueue::Recent;
 use crate::api::scheduler::Exit;
-use crate::api::status::{Counter, Delivery, Node, Pod, Pods, Scheduler, Source, Status, age_ms};
+use crate::api::status::{Counter, Delivery, Node, Pod, Pods, Scheduler, Source, Status, Waiting, age_ms};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::pod::{self, PodMap};
 use crate::domain::rate::{Reading, per_second};
+use crate::domain::runqueue::{PodRun, RunqueuePair, lately};
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::{Bound, UsageMap};
@@ -79,6 +82,8 @@ pub struct Snapshots<'a> {
     pub pods: &'a PodMap,
     /// What they use.
     pub usage: &'a UsageMap,
+    /// How they wait for CPUs.
+    pub runqueues: &'a RunqueuePair,
     /// The sources.
     pub sources: &'a [SourceHealth],
     /// The way to the receivers.
@@ -98,7 +103,10 @@ pub fn build(snapshots: Snapshots<'_>, now_ns: i64) -> Status {
         },
         scheduler: scheduler(&snapshots.scheduler, now_ns),
         sources: snapshots.sources.iter().map(|health| Source::new(health, now_ns)).collect(),
-        pods: pods(snapshots.pods, snapshots.usage, now_ns),
+        pods: Pods {
+            waiting: waiting(snapshots.pods, snapshots.runqueues),
+            ..pods(snapshots.pods, snapshots.usage, now_ns)
+        },
         delivery: snapshots.delivery,
     }
 }
@@ -156,7 +164,25 @@ fn pods(map: &PodMap, usage: &UsageMap, now_ns: i64) -> Pods {
         host_tasks: map.host.tasks,
         age_ms: (map.at_ns != 0).then(|| age_ms(map.at_ns, now_ns)),
         top: top.into_iter().map(|(_, known)| pod(known, usage)).collect(),
+        waiting: Vec::new(),
     }
+}
+
+/// Pods that waited at all lately, the most patient first.
+fn waiting(map: &PodMap, pair: &RunqueuePair) -> Vec<Waiting> {
+    let Some((runs, interval_ns)) = lately(pair, map).zip(pair.interval_ns()) else { return Vec::new() };
+    let mut waiting: Vec<_> =
+        runs.pods.iter().zip(&map.pods).filter(|(run, _)| run.totals.waits.sum_ns > 0).collect();
+    waiting.sort_by_key(|(run, pod)| (Reverse(run.totals.waits.sum_ns), &pod.uid));
+    waiting.truncate(TOP_PODS);
+    let shown = |(run, pod): (&PodRun, &pod::Pod)| Waiting {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.0.clone(),
+        longest_recent_wait_ns: run.totals.longest_recent_wait_ns,
+        recent: Recent::new(&run.totals, &run.neighbours, interval_ns),
+    };
+    waiting.into_iter().map(shown).collect()
 }
 
 fn tasks(pod: &pod::Pod) -> impl Iterator<Item = &pod::Task> {

@@ -68,6 +68,9 @@ pub(super) mod samples {
     use crate::domain::pod::{
         CgroupKind, Container, ContainerId, Host, Pod, PodMap, PodUid, QosClass, Runtime, Task, TaskKey,
     };
+    use crate::domain::runqueue::{
+        Blame, CgroupRun, Losses, Migrations, RunTotals, RunqueuePair, RunqueueReading,
+    };
     use crate::domain::scheduler::{
         Epoch, Layout, OpsName, ScalarKind, SchedulerReading, Section, State, Unread, Variable,
     };
@@ -158,7 +161,7 @@ pub(super) mod samples {
             name: None,
             runtime: Some(Runtime::Containerd),
             kind,
-            cgroup: "/kubepods.slice/x".to_owned(),
+            cgroup: format!("/kubepods.slice/{cgroup_id}"),
             cgroup_id,
             tasks,
         };
@@ -190,6 +193,40 @@ pub(super) mod samples {
             host: Host { tasks: 180, threads: 300, containers: Vec::new() },
             skipped: vec![("permission", 2)],
         }
+    }
+
+    /// Two readings, 5 s apart: the named pod's container waits for the host and for an idle CPU.
+    pub(in crate::http) fn runqueues() -> RunqueuePair {
+        let reading = |mono_ns, waits: u64, backup_ns| {
+            let mut totals = RunTotals {
+                on_cpu_ns: waits * 40_000,
+                blocked_ns: waits * 900_000,
+                voluntary_switches: waits - 2,
+                involuntary_switches: 2,
+                migrations: Migrations { same_core: 1, same_llc: 2, same_node: 0, other_node: 3 },
+                longest_recent_wait_ns: 131_000_000,
+                ..RunTotals::default()
+            };
+            totals.waits.slots[13] = waits - 10;
+            totals.waits.slots[26] = 10;
+            totals.waits.sum_ns = waits * 9_000 + 10 * 100_000_000;
+            let group = |path: &str, totals| CgroupRun { cgroup_id: 1, path: path.into(), totals };
+            let blame = |runner: Option<&str>, wait_ns| Blame {
+                waiter: "/kubepods.slice/4242".into(),
+                runner: runner.map(Into::into),
+                wait_ns,
+            };
+            RunqueueReading {
+                at_ns: NOW_NS - 1_000_000,
+                mono_ns,
+                cgroups: vec![group("/kubepods.slice/4242", totals), group("/system.slice", totals)],
+                blames: vec![blame(Some("/system.slice/backup.service"), backup_ns), blame(None, 7_000_000)],
+                losses: Losses { threads: 1, ..Losses::default() },
+                margin: None,
+            }
+        };
+        let pair = RunqueuePair::default().then(reading(1_000_000_000, 100, 200_000_000));
+        pair.then(reading(6_000_000_000, 5_100, 240_000_000))
     }
 
     /// A container of v2 with everything, and one of which little is known.

@@ -11,6 +11,7 @@
 //! - nothing is pinned, so the program and its maps end with this process, however it ends;
 //! - memory in the kernel is bounded by [`Config`], and what finds no room there is counted.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -51,6 +52,9 @@ pub struct Config {
     pub max_blames: u32,
     /// Waits shorter than this are blamed on nobody, us: they hurt nobody, and blaming costs.
     pub blame_from_us: u32,
+    /// Pods with series of their own in `/metrics`, the ones that waited most; the rest are summed as `other`. 110 is the
+    /// kubelet's own default limit: an ordinary node exports every pod.
+    pub max_pods_exported: usize,
 }
 
 impl Default for Config {
@@ -62,6 +66,7 @@ impl Default for Config {
             max_threads: 32_768,
             max_blames: 4_096,
             blame_from_us: 100,
+            max_pods_exported: 110,
         }
     }
 }
@@ -171,7 +176,7 @@ impl RunqlatSource {
             Some(Blame { waiter: named(pair.waiter)?, runner, wait_ns })
         };
         let mut blames: Vec<_> = self.probe.blames()?.into_iter().filter_map(named_pair).collect();
-        blames.sort_by(|a, b| b.wait_ns.cmp(&a.wait_ns));
+        blames.sort_by_key(|blame| Reverse(blame.wait_ns));
         Ok(blames)
     }
 }

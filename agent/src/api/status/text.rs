@@ -3,7 +3,7 @@
 //! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
 //! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
 
-use super::{Delivery, Node, Pods, Scheduler, Source, Status};
+use super::{Delivery, Node, Pods, Scheduler, Source, Status, Waiting};
 use crate::api::table::{MAX_CELL, MAX_SENTENCE, absent_fields, clean, line, table};
 
 const BOLD: &str = "\x1b[1m";
@@ -123,6 +123,49 @@ fn pods(out: &mut String, pods: &Pods, color: bool) {
     let columns =
         ["namespace", "pod", "qos", "containers", "processes", "threads", "cpus", "throttled", "memory"];
     table(out, &columns, &[false, false, false, true, true, true, true, true, true], rows.collect());
+    waiting(out, &pods.waiting);
+}
+
+fn waiting(out: &mut String, pods: &[Waiting]) {
+    let rows = pods.iter().map(|pod| {
+        let recent = &pod.recent;
+        let share = |wait_ns: u64| share(wait_ns, recent.wait_ns);
+        let first = recent.neighbours.first();
+        let because = first.map(|first| format!("{} {}", share(first.wait_ns), clean(&first.name, MAX_CELL)));
+        vec![
+            clean(pod.namespace.as_deref().unwrap_or("?"), MAX_CELL),
+            clean(pod.name.as_deref().unwrap_or(&pod.uid), MAX_CELL),
+            recent.p50_ns.map_or_else(|| "-".into(), short),
+            recent.p99_ns.map_or_else(|| "-".into(), short),
+            short(pod.longest_recent_wait_ns),
+            short(recent.wait_ns.saturating_mul(1_000) / recent.interval_ms.max(1)),
+            because.unwrap_or_else(|| "-".into()),
+        ]
+    });
+    let columns = ["namespace", "pod", "wait p50", "p99", "max", "per second", "because of"];
+    table(out, &columns, &[false, false, true, true, true, true, false], rows.collect());
+}
+
+/// `37 %`
+fn share(part: u64, whole: u64) -> String {
+    let per_cent = u128::from(part) * 100 / u128::from(whole.max(1));
+    format!("{per_cent} %")
+}
+
+/// A duration in three digits and a unit: `850 ns`, `12.5 us`, `131 ms`, `2.40 s`.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn short(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    match value {
+        ..9.995 => format!("{value:.2} {unit}"),
+        ..99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
 }
 
 fn delivery(out: &mut String, delivery: &Delivery, color: bool) {

@@ -11,10 +11,11 @@ use crate::app::{health, wall_ns};
 use crate::config::Config;
 use crate::domain::exit::SchedulerExit;
 use crate::domain::pod::PodMap;
+use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::{Target, UsageMap, targets};
-use crate::sources::{pods, scheduler, usage};
+use crate::sources::{pods, runqlat, scheduler, usage};
 use crate::task::{Phase, Supervisor};
 
 /// Exits that wait to be recorded: a scheduler that restarts in a loop makes one a second.
@@ -26,6 +27,7 @@ pub(super) struct Sources {
     pub(super) exits: mpsc::Receiver<SchedulerExit>,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
+    pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
     pub(super) health: watch::Receiver<Vec<SourceHealth>>,
 }
 
@@ -34,8 +36,10 @@ pub(super) fn start(supervisor: &mut Supervisor, config: &Config, registry: &mut
     let (scheduler, exits, scheduler_health) = start_scheduler(supervisor, config);
     let (pods, pods_health) = start_pods(supervisor, config, registry);
     let (usage, usage_health) = start_usage(supervisor, config, registry, pods.clone());
-    let health = health::merged(supervisor, scheduler_health, vec![pods_health, usage_health]);
-    Sources { scheduler, exits, pods, usage, health }
+    let (runqueues, runqlat_health) = start_runqlat(supervisor, config);
+    let others = vec![pods_health, usage_health, runqlat_health];
+    let health = health::merged(supervisor, scheduler_health, others);
+    Sources { scheduler, exits, pods, usage, runqueues, health }
 }
 
 type SchedulerSide =
@@ -95,6 +99,21 @@ fn start_usage(
         usage::run(source, wall_ns, targets.clone(), out.clone(), health_out.clone(), token.clone())
     });
     (maps, health)
+}
+
+fn start_runqlat(
+    supervisor: &mut Supervisor,
+    config: &Config,
+) -> (watch::Receiver<Arc<RunqueuePair>>, watch::Receiver<Vec<SourceHealth>>) {
+    let (out, pairs) = watch::channel(Arc::new(RunqueuePair::default()));
+    let (health_out, health) =
+        watch::channel(vec![SourceHealth { name: "runqlat", ..SourceHealth::default() }]);
+    let (roots, settings) = (config.host.clone(), config.runqlat);
+    let token = supervisor.token(Phase::Sources);
+    supervisor.best_effort(Phase::Sources, "runqlat", move || {
+        runqlat::run(roots.clone(), settings, wall_ns, out.clone(), health_out.clone(), token.clone())
+    });
+    (pairs, health)
 }
 
 /// What the usage source reads, from what the pods source found: sources never meet.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Blame, RunTotals, RunqueueReading};
-use crate::domain::pod::{Container, Pod, PodMap};
+use super::{Blame, RunTotals, RunqueuePair, RunqueueReading};
+use crate::domain::pod::{Pod, PodMap};
 
 /// What the run queues did to one pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +27,9 @@ pub struct Runs {
 
 /// Named when nobody had the CPU: the wait was the scheduler's own doing.
 const IDLE: &str = "idle CPU";
-/// Neighbours kept for each pod: the third already says little.
-const NEIGHBOURS: usize = 5;
+/// Neighbours kept for each pod: those after the first few already say little, but one of them may be the loudest of
+/// the last seconds.
+const NEIGHBOURS: usize = 16;
 
 /// Joins a reading with the pods of about the same time.
 ///
@@ -52,16 +53,43 @@ pub fn of_pods(reading: &RunqueueReading, map: &PodMap) -> Runs {
     for (pod, names) in neighbours(&reading.blames, &places, map) {
         let Some(run) = runs.pods.get_mut(pod) else { continue };
         run.neighbours = names.into_iter().collect();
-        run.neighbours.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        sort_neighbours(&mut run.neighbours);
         run.neighbours.truncate(NEIGHBOURS);
     }
     runs
 }
 
+/// What happened between the two readings of a pair, joined with the pods; `None` until there are two.
+///
+/// A pod that was not there before counts from its beginning.
+pub fn lately(pair: &RunqueuePair, map: &PodMap) -> Option<Runs> {
+    let (before, now) = (of_pods(pair.before.as_ref()?, map), of_pods(&pair.now, map));
+    let pods = now.pods.iter().zip(&before.pods).map(|(now, before)| now.since(before)).collect();
+    Some(Runs { pods, host: now.host.since(&before.host).unwrap_or(now.host) })
+}
+
 impl PodRun {
+    fn since(&self, before: &Self) -> Self {
+        let earlier =
+            |name: &str| before.neighbours.iter().find(|(found, _)| found == name).map_or(0, |(_, ns)| *ns);
+        let delta = |(name, ns): &(String, u64)| (name.clone(), ns.saturating_sub(earlier(name)));
+        let mut neighbours: Vec<_> = self.neighbours.iter().map(delta).filter(|(_, ns)| *ns > 0).collect();
+        sort_neighbours(&mut neighbours);
+        let containers = self.containers.iter().zip(&before.containers);
+        Self {
+            totals: self.totals.since(&before.totals).unwrap_or(self.totals),
+            containers: containers.map(|(now, before)| now.since(before).unwrap_or(*now)).collect(),
+            neighbours,
+        }
+    }
+
     fn empty(pod: &Pod) -> Self {
         Self { containers: vec![RunTotals::default(); pod.containers.len()], ..Self::default() }
     }
+}
+
+fn sort_neighbours(neighbours: &mut [(String, u64)]) {
+    neighbours.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
 }
 
 fn neighbours(blames: &[Blame], places: &Places<'_>, map: &PodMap) -> HashMap<usize, BTreeMap<String, u64>> {
@@ -96,10 +124,10 @@ impl<'a> Places<'a> {
     fn of(map: &'a PodMap) -> Self {
         let mut places = HashMap::new();
         for (pod_at, pod) in map.pods.iter().enumerate() {
+            if let Some(group) = &pod.group {
+                places.entry(&*group.cgroup).or_insert((pod_at, None));
+            }
             for (at, container) in pod.containers.iter().enumerate() {
-                if let Some(level) = pod_level(pod, container) {
-                    places.entry(level).or_insert((pod_at, None));
-                }
                 places.insert(&*container.cgroup, (pod_at, Some(at)));
             }
         }
@@ -116,15 +144,6 @@ impl<'a> Places<'a> {
             path = &path[..path.rfind('/')?];
         }
     }
-}
-
-/// The pod's own directory, if the container lies right in it.
-fn pod_level<'a>(pod: &Pod, container: &'a Container) -> Option<&'a str> {
-    let (parent, _) = container.cgroup.rsplit_once('/')?;
-    let last = parent.rsplit('/').next().unwrap_or_default();
-    // Slices of the systemd driver have underscores where the uid has dashes.
-    let mark = pod.uid.0.replace('-', "_");
-    (last.contains(&*pod.uid.0) || last.contains(&*mark)).then_some(parent)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, RunqlatError, RunqlatSource};
-use crate::domain::runqueue::RunqueueReading;
+use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
@@ -27,12 +27,12 @@ pub async fn run(
     roots: HostRoots,
     config: Config,
     wall: fn() -> i64,
-    out: watch::Sender<Arc<RunqueueReading>>,
-    health: watch::Sender<SourceHealth>,
+    out: watch::Sender<Arc<RunqueuePair>>,
+    health: watch::Sender<Vec<SourceHealth>>,
     cancel: CancellationToken,
 ) -> Result<(), RunqlatError> {
     let off = |why: String, error: Option<String>| {
-        health.send_modify(|health| {
+        modify(&health, |health| {
             health.condition = Condition::Off;
             health.lacks = vec![why];
             health.last_error = error;
@@ -76,15 +76,20 @@ pub async fn run(
             Err(_) => return Ok(()),
         };
         let reading = reading.inspect_err(|error| {
-            health.send_modify(|health| {
+            modify(&health, |health| {
                 health.condition = Condition::Degraded;
                 health.failures += 1;
                 health.last_error = Some(error.to_string());
             });
         })?;
-        health.send_modify(|health| succeeded(health, &reading, tick.elapsed()));
-        out.send_replace(Arc::new(reading));
+        modify(&health, |health| succeeded(health, &reading, tick.elapsed()));
+        out.send_modify(|pair| *pair = Arc::new(RunqueuePair::clone(pair).then(reading)));
     }
+}
+
+/// The state of a source that has no others below it.
+fn modify(health: &watch::Sender<Vec<SourceHealth>>, change: impl FnOnce(&mut SourceHealth)) {
+    health.send_modify(|all| all.first_mut().map_or((), change));
 }
 
 fn succeeded(health: &mut SourceHealth, reading: &RunqueueReading, took: Duration) {

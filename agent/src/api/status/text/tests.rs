@@ -7,6 +7,7 @@ use expect_test::expect;
 use super::super::{Counter, Pod, Receiver};
 use super::*;
 use crate::api::batch::Accounts;
+use crate::api::runqueue::{Neighbour, Recent};
 use crate::api::scheduler::Exit;
 
 fn status() -> Status {
@@ -85,6 +86,7 @@ fn status() -> Status {
             host_tasks: 180,
             age_ms: Some(999),
             top: vec![pod(Some("monitoring"), Some("loki-0"), 10), pod(None, None, 2)],
+            waiting: vec![waiting(Some("loki-0"), 2_400_000_000), waiting(None, 850)],
         },
         delivery: Delivery {
             accounts: Some(Accounts {
@@ -103,6 +105,28 @@ fn status() -> Status {
                 last_ack_age_ms: Some(18_120_000),
                 last_error: Some("connection refused".to_owned()),
             }],
+        },
+    }
+}
+
+fn waiting(name: Option<&str>, longest_recent_wait_ns: u64) -> Waiting {
+    let neighbours = [("batch/noisy-1\u{1b}", 600_000_000), ("idle CPU", 5)];
+    Waiting {
+        namespace: name.map(|_| "monitoring".to_owned()),
+        name: name.map(str::to_owned),
+        uid: "0123456789abcdef0123456789abcdef".to_owned(),
+        longest_recent_wait_ns,
+        recent: Recent {
+            interval_ms: 5_000,
+            waits: 900,
+            wait_ns: 1_000_000_000,
+            p50_ns: Some(12_345),
+            p99_ns: name.map(|_| 131_000_000),
+            neighbours: neighbours
+                .into_iter()
+                .filter(|_| name.is_some())
+                .map(|(name, wait_ns)| Neighbour { name: name.to_owned(), wait_ns })
+                .collect(),
         },
     }
 }
@@ -134,6 +158,9 @@ fn one_screen() {
           namespace   pod                                   qos        containers  processes  threads  cpus  throttled              memory
           monitoring  loki-0                                burstable           2         10       31  1.26       12 %  123.0 / 1024.0 MiB
           ?           65979e01-4cb1-4d08-9dba-45530253ff00  burstable           2          2       31     -          -                   -
+          namespace   pod                               wait p50     p99     max  per second  because of
+          monitoring  loki-0                             12.3 us  131 ms  2.40 s      200 ms  60 % batch/noisy-1?
+          ?           0123456789abcdef0123456789abcdef   12.3 us       -  850 ns      200 ms  -
 
         DELIVERY
           100 records produced, 90 acknowledged, 8 spooled (4096 bytes), 2 dropped, lag 3 min 20 s

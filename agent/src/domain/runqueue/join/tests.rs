@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::pod::{CgroupKind, PodUid};
+use crate::domain::pod::{CgroupKind, Container, PodGroup, PodUid};
 use crate::domain::runqueue::CgroupRun;
 
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
@@ -25,7 +25,10 @@ fn pod(uid: &str, name: Option<&str>, cgroups: &[&str]) -> Pod {
         labels: BTreeMap::new(),
         qos: crate::domain::pod::QosClass::Unknown,
         named_by: None,
-        group: None,
+        group: Some(PodGroup {
+            cgroup: cgroups[0].rsplit_once('/').unwrap_or_default().0.to_owned(),
+            cgroup_id: 0,
+        }),
         containers: cgroups.iter().map(|cgroup| container(cgroup)).collect(),
     }
 }
@@ -99,4 +102,28 @@ fn neighbours_have_the_names_that_people_know() {
         ]
     );
     assert_eq!(runs.pods[1].neighbours, [("shop/web-0".to_owned(), 5)]);
+}
+
+#[test]
+fn lately_is_the_difference_and_a_new_pod_counts_whole() {
+    let path = format!("{SLICE}/cri-containerd-a.scope");
+    let other = "/kubepods/pod0123456789abcdef0123456789abcdef/c";
+    let reading = |mono_ns, on_cpu_ns, loud_ns, quiet_ns, new: Option<u64>| RunqueueReading {
+        at_ns: 1,
+        mono_ns,
+        cgroups: [group(&path, on_cpu_ns)].into_iter().chain(new.map(|ns| group(other, ns))).collect(),
+        blames: vec![blame(&path, Some("/loud"), loud_ns), blame(&path, Some("/quiet"), quiet_ns)],
+        ..RunqueueReading::default()
+    };
+    let pair = RunqueuePair::default().then(reading(10, 100, 900, 5, None));
+    assert_eq!(lately(&pair, &map()), None);
+    let pair = pair.then(reading(30, 130, 900, 25, Some(7)));
+    assert_eq!(pair.interval_ns(), Some(20));
+    let runs = lately(&pair, &map()).expect("two readings");
+    assert_eq!((runs.pods[0].totals.on_cpu_ns, runs.pods[0].containers[0].on_cpu_ns), (30, 30));
+    assert_eq!(runs.pods[0].neighbours, [("/quiet".to_owned(), 20)], "who was loud before is not loud now");
+    assert_eq!(runs.pods[1].totals.on_cpu_ns, 7);
+    // The control: counters that went backwards are a new life, not a difference.
+    let pair = pair.then(reading(50, 1, 0, 0, Some(7)));
+    assert_eq!(lately(&pair, &map()).expect("two readings").pods[0].totals.on_cpu_ns, 1);
 }

@@ -18,6 +18,7 @@ fn full_node() -> Node {
     node.scheduler.send_replace(Arc::new(samples::reading(2_000_000_000, 4_000)));
     node.pods.send_replace(Arc::new(samples::pods()));
     node.usage.send_replace(Arc::new(samples::usage()));
+    node.runqueues.send_replace(Arc::new(samples::runqueues()));
     node.sources.send_replace(samples::sources());
     node
 }
@@ -127,6 +128,8 @@ async fn status_has_rates_once_there_are_two_readings() {
           namespace   pod                               qos        containers  processes  threads  cpus  throttled            memory
           ?           0123456789abcdef0123456789abcdef  burstable           2          2        2     -          -                 -
           monitoring  loki-0                            burstable           1          2       31  0.20       12 %  21.7 / 128.0 MiB
+          namespace   pod     wait p50      p99     max  per second  because of
+          monitoring  loki-0   12.3 us  16.3 us  131 ms     9.00 ms  88 % /system.slice/backup.service
 
         DELIVERY
           off: no receiver is configured

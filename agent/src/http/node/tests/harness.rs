@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::bss::Record;
 use crate::api::status::Delivery;
 use crate::domain::pod::PodMap;
+use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError};
 use crate::http::exposition::node::NodeCollector;
+use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
@@ -27,6 +29,7 @@ pub(super) struct Node {
     pub(super) scheduler: watch::Sender<Arc<SchedulerReading>>,
     pub(super) pods: watch::Sender<Arc<PodMap>>,
     pub(super) usage: watch::Sender<Arc<UsageMap>>,
+    pub(super) runqueues: watch::Sender<Arc<RunqueuePair>>,
     pub(super) sources: watch::Sender<Vec<SourceHealth>>,
     pub(super) draining: CancellationToken,
     /// Records that the fake recorder took.
@@ -50,6 +53,7 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (usage, usages) = watch::channel(Arc::default());
+    let (runqueues, pairs) = watch::channel(Arc::default());
     let (sources, healths) = watch::channel(Vec::new());
     let (mut registry, _panics) = crate::telemetry::registry("node");
     let ours = registry.sub_registry_with_prefix("sextant");
@@ -59,6 +63,7 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
         sources: healths.clone(),
     }));
     ours.register_collector(Box::new(UsageCollector::new(maps.clone(), usages.clone(), 110)));
+    ours.register_collector(Box::new(RunqueueCollector::new(maps.clone(), pairs.clone(), 110)));
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
         config,
@@ -74,12 +79,13 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
         scheduler: readings,
         pods: maps,
         usage: usages,
+        runqueues: pairs,
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
-    Node { router, state, common, scheduler, pods, usage, sources, draining, recorded }
+    Node { router, state, common, scheduler, pods, usage, runqueues, sources, draining, recorded }
 }
 
 fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
