@@ -2,6 +2,7 @@
 //! processes by one of them.
 
 pub mod btf;
+pub mod memory;
 pub mod programs;
 pub mod tasks;
 pub mod types;

@@ -15,6 +15,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use super::settings::cpu_places;
 use crate::domain::histogram::Histogram;
 use crate::domain::runqueue::{Losses, Migrations, RunTotals};
+use crate::kernel::memory;
 use crate::kernel::programs::LoadError;
 
 const STATS_WORDS: usize = CgroupStats::BYTES / 8;
@@ -82,6 +83,8 @@ impl Probe {
         let program: &mut BtfTracePoint = program.try_into()?;
         program.load(PROGRAM, &kernel)?;
         program.attach()?;
+        drop(kernel);
+        memory::give_back();
         // A key may be seen twice while others come and go.
         let limit = 2 * sizes.cgroups as usize;
         Ok(Self { _ebpf: ebpf, cgroups, blames, lost, limit })
