@@ -273,3 +273,48 @@ fn a_receiver_that_was_away_gets_what_is_left_and_the_count_of_the_rest() {
     assert_eq!(last - first + 1, lost.len() as u64, "one hole");
     assert!(last < sent - 1_000, "{first} to {last} of {sent}");
 }
+
+/// A v2 host with one container, as it was recorded.
+fn recorded_host(root: &Path) {
+    let group = "kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+    let container = root.join(group).join("17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a");
+    std::fs::create_dir_all(&container).unwrap();
+    for above in container.ancestors().take_while(|above| above.starts_with(root)) {
+        std::fs::write(above.join("cgroup.procs"), "").unwrap();
+    }
+    std::fs::write(root.join("cgroup.controllers"), "cpu io memory pids\n").unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cgroup/v2");
+    for file in std::fs::read_dir(fixture).unwrap().flatten() {
+        std::fs::copy(file.path(), container.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn what_a_container_uses_is_seen_at_the_node_and_at_the_receiver() {
+    let host = tempfile::tempdir().unwrap();
+    recorded_host(host.path());
+    let config = format!("[host]\ncgroup = {:?}\n[usage]\ninterval_ms = 1000\n", host.path());
+    let pair = Pair::start(&config);
+    let node = eventually(Duration::from_secs(60), "the receiver has a usage record", || {
+        let node = pair.node_at_receiver()?;
+        ensure!(node["usage"]["usage_usec"].is_u64(), "{node}");
+        Ok(node)
+    })
+    .unwrap();
+    assert_eq!((&node["usage"]["pods"], &node["usage"]["usage_usec"]), (&json!(1), &json!(5_979_315)));
+    assert_eq!(node["usage"]["memory_working_set_bytes"], 23_003_136 - 237_568);
+    let pods = get(&format!("http://{}/api/v1/pods", pair.node_address)).unwrap();
+    let container = &pods["pods"][0]["containers"][0]["usage"];
+    assert_eq!((&container["cpu"]["nr_throttled"], &container["pids"]), (&json!(297), &json!(2)));
+    let (node, records) = pair.stop();
+    assert_eq!(node["adds_up"], true);
+    let usage: Vec<Value> = records
+        .iter()
+        .filter_map(|record| serde_json::from_slice::<Value>(&record.bytes).ok())
+        .filter(|record| record["kind"] == "usage")
+        .collect();
+    assert_eq!(usage.len(), 1, "one at once, the next half a minute later");
+    let body = &usage[0]["body"];
+    let at = body["fields"].as_array().unwrap().iter().position(|name| name == "memory_max_bytes").unwrap();
+    assert_eq!(body["pods"][0]["containers"][0]["row"]["values"][at], 128 << 20);
+}

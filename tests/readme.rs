@@ -30,6 +30,11 @@ fn every_command_of_the_readme_runs() {
     })
     .unwrap();
 
+    // Loading programs into the kernel takes longer than the rest: a reader looks at a node that has started.
+    let url = format!("{}/readyz", node.url);
+    eventually(Duration::from_secs(30), "the node is ready", || run("curl", &["-s", "--fail", &url]))
+        .unwrap();
+
     let mut ran = 0;
     for line in shell_lines() {
         let line = line

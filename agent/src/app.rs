@@ -9,6 +9,7 @@ pub mod host_facts;
 pub mod inspect;
 mod listen;
 pub mod node;
+mod open_files;
 pub mod receiver;
 mod records;
 mod signals;

@@ -50,6 +50,7 @@ pub fn plan(config: &Config) -> String {
 /// When it cannot start (a taken port, an unusable data directory), or a critical task ended.
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
+    super::open_files::raise();
     let facts = HostFacts::read(&config.host, &config.node.name);
     let bound = bind(&config).await?;
     let (mut registry, panics) = telemetry::registry("node");

@@ -3,7 +3,7 @@
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
 //! - an exit: at once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
-//! - usage: every [`Pace::usage`], if there is a new collection: counters, so that none between two is missed;
+//! - usage: with the first collection after [`Pace::usage`]; its counters grow, so that nothing between two is missed;
 //! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
 //!   after it.
 
@@ -61,8 +61,6 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     let mut posts = JoinSet::new();
     let mut pods_due = interval(pace.pods);
     pods_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut usage_due = interval(pace.usage);
-    usage_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Told::default();
     loop {
         tokio::select! {
@@ -87,12 +85,13 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
                     }
                 }
             }
-            _ = usage_due.tick() => {
-                if inputs.usage.has_changed().unwrap_or(false) {
-                    let usage = inputs.usage.borrow_and_update().clone();
+            Ok(()) = inputs.usage.changed() => {
+                let usage = inputs.usage.borrow_and_update().clone();
+                if told.usage_is_due(pace.usage) {
                     let record = NodeUsage::new(&inputs.pods.borrow(), &usage);
-                    // A node without pods has nothing to say.
+                    // A node without pods has nothing to say, and says the first thing at once.
                     if !record.pods.is_empty() {
+                        told.usage_at = Some(Instant::now());
                         writer.record(Body::Usage(record)).await;
                     }
                 }
@@ -116,9 +115,14 @@ struct Told {
     scheduler_at: Option<Instant>,
     life: Option<(String, Option<u64>, Option<u32>)>,
     generation: Option<u64>,
+    usage_at: Option<Instant>,
 }
 
 impl Told {
+    fn usage_is_due(&self, pace: Duration) -> bool {
+        self.usage_at.is_none_or(|at| at.elapsed() >= pace)
+    }
+
     /// Remembers a reading; true when it is worth a record.
     fn is_news(&mut self, reading: &SchedulerReading, pace: Duration) -> bool {
         let life = (

@@ -39,7 +39,7 @@ pub use run::{RunError, run};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Time between two collections, ms; at least 1000. The kubelet's own figures are 10 s old, throttling is visible
-    /// in any span of some hundred periods of 100 ms, and 600 cgroups cost about a tenth of a second of CPU.
+    /// in any span of some hundred periods of 100 ms, and 600 cgroups cost a twentieth of a second of CPU.
     pub interval_ms: u64,
     /// Cgroups read at most: 500 pods, which the largest nodes are built for, with nine containers each.
     pub max_groups: usize,

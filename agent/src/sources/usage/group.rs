@@ -1,7 +1,7 @@
 //! One cgroup: its directories, its files, and one reading of them.
 //!
 //! A file is opened below its group's directory and read with one call; its descriptor is kept while the budget lasts,
-//! because opening costs twice what reading does. What is absent is remembered, and tried again once in a while.
+//! because opening costs several times what reading does. What is absent is remembered, and tried again once in a while.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
