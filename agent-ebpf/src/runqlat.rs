@@ -218,10 +218,12 @@ pub enum Loss {
     Threads = 1,
     /// Blames that found no room in [`BLAMES`].
     Blames = 2,
+    /// Stints that ended without our having seen them begin, the first on each CPU aside: a switch was missed.
+    Stints = 3,
 }
 
 /// Number of [`Loss`] kinds.
-pub const LOSSES: u32 = 3;
+pub const LOSSES: u32 = 4;
 
 const _: () = assert!(size_of::<Settings>() == size_of::<[u32; 16]>());
 const _: () = assert!(offset_of!(Settings, blame_from_ns) == 56);

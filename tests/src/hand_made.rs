@@ -119,8 +119,7 @@ impl HandMade {
         let procs = self.group(group)?.join("cgroup.procs");
         let script = format!("echo $$ > {} || exit 1; echo there; read line; {script}", procs.display());
         let mut shell = Command::new("sh");
-        let mut child =
-            shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (stdin, stdout) = (child.stdin.take().context("no pipe")?, child.stdout.take());
         self.children.push(child);
         let mut said = String::new();

@@ -125,6 +125,8 @@ pub struct Losses {
     pub threads: u64,
     /// Waits that were blamed on nobody for want of room.
     pub blames: u64,
+    /// Stints that ended without having been seen to begin: not counted; the wait before them is in the next one.
+    pub stints: u64,
 }
 
 /// The task that waits longest at this moment.

@@ -61,7 +61,6 @@ impl Processes {
         let without = WELCOME.into_iter().filter_map(attached).collect();
         let ring = take(&mut ebpf, EVENTS)?.try_into()?;
         let lost = take(&mut ebpf, LOST)?.try_into()?;
-        drop(kernel);
         memory::give_back();
         Ok(Self { _ebpf: ebpf, ring, lost, without, capacity: ring_bytes as usize / ROOM_BYTES })
     }

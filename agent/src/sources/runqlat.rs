@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Invariants:
-//! - every stint that ends is counted exactly once, under the cgroup that its task began it in;
+//! - every stint that was seen to begin and end is counted exactly once, under the cgroup that its task began it in;
+//!   of others the waits are still counted, with the next one;
 //! - sums over a subtree of cgroups never go backwards while its root lives: removed groups leave theirs to their
 //!   nearest living ancestor;
 //! - nothing is pinned, so the program and its maps end with this process, however it ends;

@@ -99,10 +99,11 @@ extern "C" fn sched_switch(context: *const [usize; 3]) -> i32 {
         let now_ns = load!(rq, clock as u64);
         let ended = &raw mut (*cpu).stint;
         let prev_pid = load!(prev, pid as u32);
-        // The first stint on a CPU began before we looked.
         if prev_pid != 0 && (*ended).pid == prev_pid {
             let involuntary = preempt || load!(prev, state as u32) == 0;
             cgroups::count(&*ended, now_ns, involuntary);
+        } else if (*ended).pid != prev_pid && (*ended).began_ns != 0 {
+            lost(Loss::Stints);
         }
         if (*ended).began_ns != 0 {
             let runner = if prev_pid == 0 { IDLE } else { (*ended).cgroup_id };

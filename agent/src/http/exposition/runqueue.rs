@@ -213,9 +213,14 @@ fn host(writer: &mut Writer<'_>, totals: &RunTotals) -> fmt::Result {
 
 fn losses(writer: &mut Writer<'_>, losses: Losses) -> fmt::Result {
     let help =
-        "What could not be counted as it should: stints of cgroups and threads beyond the limits, and blames";
-    let samples = [("cgroups", losses.cgroups), ("threads", losses.threads), ("blames", losses.blames)]
-        .map(|(what, count)| ([("what", what)], count));
+        "What could not be counted as it should: what is beyond the limits, and stints without a beginning";
+    let all = [
+        ("cgroups", losses.cgroups),
+        ("threads", losses.threads),
+        ("blames", losses.blames),
+        ("stints", losses.stints),
+    ];
+    let samples = all.map(|(what, count)| ([("what", what)], count));
     writer.counters(("runqueue_losses", help), samples)
 }
 

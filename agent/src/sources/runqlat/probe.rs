@@ -147,6 +147,7 @@ impl Probe {
             cgroups: count(Loss::Cgroups)?,
             threads: count(Loss::Threads)?,
             blames: count(Loss::Blames)?,
+            stints: count(Loss::Stints)?,
         })
     }
 }
