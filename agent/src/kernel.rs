@@ -3,7 +3,6 @@
 
 pub mod bell;
 pub mod btf;
-pub mod memory;
 pub mod processes;
 pub mod programs;
 pub mod tasks;

@@ -13,7 +13,6 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::memory;
 use super::programs::LoadError;
 
 /// Without these there are no events worth having.
@@ -61,7 +60,6 @@ impl Processes {
         let without = WELCOME.into_iter().filter_map(attached).collect();
         let ring = take(&mut ebpf, EVENTS)?.try_into()?;
         let lost = take(&mut ebpf, LOST)?.try_into()?;
-        memory::give_back();
         Ok(Self { _ebpf: ebpf, ring, lost, without, capacity: ring_bytes as usize / ROOM_BYTES })
     }
 

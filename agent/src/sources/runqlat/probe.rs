@@ -15,8 +15,8 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use super::settings::cpu_places;
 use crate::domain::histogram::Histogram;
 use crate::domain::runqueue::{Losses, Migrations, RunTotals};
-use crate::kernel::memory;
 use crate::kernel::programs::LoadError;
+use crate::kernel::trim::trim;
 
 const STATS_WORDS: usize = CgroupStats::BYTES / 8;
 type StatsWords = [u64; STATS_WORDS];
@@ -84,7 +84,7 @@ impl Probe {
         program.load(PROGRAM, &kernel)?;
         program.attach()?;
         drop(kernel);
-        memory::give_back();
+        trim();
         // A key may be seen twice while others come and go.
         let limit = 2 * sizes.cgroups as usize;
         Ok(Self { _ebpf: ebpf, cgroups, blames, lost, limit })
