@@ -51,7 +51,7 @@ pub struct Config {
     /// Let the kernel tell what happens (eBPF), where it permits that.
     pub events: bool,
     /// Memory for events that are not read yet, bytes: a power of two, at least 4096. A node that forks without end
-    /// makes 3,000 a second of 64 bytes each, and they are read every 25 ms.
+    /// makes 3,000 a second of 64 bytes each, and they are read every 15 ms.
     pub events_bytes: u32,
     /// Groups walked at most; nodes have hundreds, a runaway creator of groups must not stop the rest.
     pub max_groups: usize,

@@ -64,7 +64,7 @@ type Key = (u32, u64);
 pub(super) struct Changed {
     /// Something in a pod or container.
     pub(super) places: bool,
-    /// The number of processes elsewhere.
+    /// The number of processes elsewhere, or only what happened: it can wait.
     pub(super) host: bool,
     /// Groups came or went, or a process is in one that is not known.
     pub(super) groups: bool,
@@ -83,6 +83,8 @@ pub(super) struct Live {
     /// Groups that no walk of the tree found: not looked for again before the next walk of the kernel.
     nowhere: HashSet<u64>,
     suspects: HashMap<Key, Correction>,
+    /// Processes that came since the last map was made: one that goes before the next one never was in any.
+    unseen: HashSet<u32>,
     changed: Changed,
     walked: bool,
     limit: usize,
@@ -147,14 +149,11 @@ impl Live {
             let process = Process::of(&record);
             let known = before.remove(&record.pid);
             if known.as_ref() != Some(&process) {
-                self.touch(process.group);
+                self.changed.places = true;
                 let wrong = match &known {
                     None => Some(Correction::Start),
                     Some(known) if known.start_ns != process.start_ns => Some(Correction::Reuse),
-                    Some(known) if known.group != process.group => {
-                        self.touch(known.group);
-                        Some(Correction::Move)
-                    }
+                    Some(known) if known.group != process.group => Some(Correction::Move),
                     // A name, a parent or a number of threads: no event tells of those.
                     Some(_) => None,
                 };
@@ -165,7 +164,7 @@ impl Live {
             self.insert(record.pid, process);
         }
         for (pid, process) in before {
-            self.touch(process.group);
+            self.changed.places = true;
             if !first {
                 self.suspects.insert((pid, process.start_ns), Correction::End);
             }
@@ -185,13 +184,17 @@ impl Live {
 
     /// What changed since this was asked last; that groups changed stays so until they are set.
     pub(super) fn take_changed(&mut self) -> Changed {
-        let groups = self.changed.groups;
-        std::mem::replace(&mut self.changed, Changed { groups, ..Changed::default() })
+        let changed = self.changed();
+        self.unseen.clear();
+        self.changed = Changed { groups: changed.groups, ..Changed::default() };
+        changed
     }
 
     /// What changed, left to be asked again.
-    pub(super) const fn changed(&self) -> Changed {
-        self.changed
+    pub(super) fn changed(&self) -> Changed {
+        let in_place = |pid: &u32| self.processes.get(pid).is_some_and(|it| self.owner(it.group).is_some());
+        let places = self.changed.places || self.unseen.iter().any(in_place);
+        Changed { places, host: self.changed.host || !self.unseen.is_empty(), ..self.changed }
     }
 
     /// Processes beyond the limit.
@@ -228,7 +231,7 @@ impl Live {
             Some(known) if known.start_ns >= task.start_boottime_ns => {}
             Some(known) => {
                 let group = known.group;
-                self.touch(group);
+                self.touch(task.pid, group);
                 self.insert(task.pid, Process::of(task));
             }
             None => self.insert(task.pid, Process::of(task)),
@@ -241,7 +244,8 @@ impl Live {
             Some(known) if known.start_ns == task.start_boottime_ns => {
                 let group = known.group;
                 *known = Process::of(task);
-                self.touch(group);
+                self.touch(task.pid, group);
+                self.touch(task.pid, task.cgroup_id);
             }
             // Its start got lost.
             _ => self.insert(task.pid, Process::of(task)),
@@ -253,7 +257,8 @@ impl Live {
         if self.processes.get(&task.pid).is_some_and(same)
             && let Some(gone) = self.processes.remove(&task.pid)
         {
-            self.touch(gone.group);
+            self.touch(task.pid, gone.group);
+            self.unseen.remove(&task.pid);
         }
     }
 
@@ -264,8 +269,8 @@ impl Live {
             && known.group != task.cgroup_id
         {
             let from = std::mem::replace(&mut known.group, task.cgroup_id);
-            self.touch(from);
-            self.touch(task.cgroup_id);
+            self.touch(task.pid, from);
+            self.touch(task.pid, task.cgroup_id);
         }
     }
 
@@ -274,19 +279,20 @@ impl Live {
             self.beyond += 1;
             return;
         }
-        self.touch(process.group);
-        self.processes.insert(pid, process);
+        let group = process.group;
+        if self.processes.insert(pid, process).is_none() {
+            self.unseen.insert(pid);
+        }
+        self.touch(pid, group);
     }
 
-    /// Something changed in this group.
-    fn touch(&mut self, group: u64) {
-        match self.owners.get(&group) {
-            Some(Some(_)) => self.changed.places = true,
-            Some(None) => self.changed.host = true,
-            None => {
-                self.changed.host = true;
-                self.changed.groups |= !self.nowhere.contains(&group);
-            }
+    /// Something changed with this process in this group. What no map has shown yet needs no other one to be changed.
+    fn touch(&mut self, pid: u32, group: u64) {
+        let owner = self.owners.get(&group);
+        self.changed.groups |= owner.is_none() && !self.nowhere.contains(&group);
+        if !self.unseen.contains(&pid) {
+            self.changed.places |= matches!(owner, Some(Some(_)));
+            self.changed.host |= !matches!(owner, Some(Some(_)));
         }
     }
 
@@ -310,7 +316,7 @@ impl Live {
     fn count(&mut self, owner: Option<usize>, churn: Churn) {
         if let Some(place) = owner.and_then(|at| self.places.get(at)) {
             self.churn.entry(place.cgroup_id).or_default().add(churn);
-            self.changed.places = true;
+            self.changed.host = true;
         }
     }
 

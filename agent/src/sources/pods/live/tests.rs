@@ -65,7 +65,21 @@ fn a_runtime_forks_moves_and_execs() {
     live.apply(&[event(Kind::Exit, record(50, 20_000_000, POD, "nginx"))]);
     assert_eq!(seen(&live), (vec![], 1));
     assert_eq!(churn(&live), Churn { forks: 0, execs: 1, exits: 1 });
-    assert_eq!(live.take_changed(), Changed { places: true, ..Changed::default() });
+    assert_eq!(live.take_changed(), Changed { places: true, host: true, groups: false });
+}
+
+#[test]
+fn one_that_no_map_has_shown_needs_no_map_to_vanish_from() {
+    let task = record(50, 20, POD, "true");
+    let mut live = live(vec![]);
+    live.apply(&[event(Kind::Fork, task), event(Kind::Exec, task), event(Kind::Exit, task)]);
+    assert_eq!(live.take_changed(), Changed { host: true, ..Changed::default() }, "its account can wait");
+    assert_eq!(churn(&live), Churn { forks: 1, execs: 1, exits: 1 });
+    // The control: one that was shown.
+    live.apply(&[event(Kind::Fork, task)]);
+    assert!(live.take_changed().places);
+    live.apply(&[event(Kind::Exit, task)]);
+    assert!(live.take_changed().places);
 }
 
 #[test]
