@@ -19,6 +19,7 @@ use sextant::host::HostRoots;
 use sextant::sources::runqlat::{Config, RunqlatSource};
 use sextant_tests::hand_made::HandMade;
 use sextant_tests::role::{Role, eventually};
+use sextant_tests::scheduler::{Kind, Scheduler, undisturbed};
 
 const HOG: &str = "while :; do :; done";
 /// Sleeps 5 ms again and again and prints how much later than that it ran, ns.
@@ -32,6 +33,29 @@ for _ in range(600):
 
 #[test]
 fn runqlat_sums_are_those_of_schedstat() -> Result<()> {
+    sums_are_those_of_schedstat()
+}
+
+/// Needs a sched_ext kernel. This scheduler keeps tasks on queues of its own and moves them as CPUs take them: a wait is
+/// spread over several run queues.
+#[test]
+fn runqlat_sums_are_those_of_schedstat_under_bpfland() -> Result<()> {
+    undisturbed(|| {
+        let _scheduler = Scheduler::start(Kind::Bpfland)?;
+        sums_are_those_of_schedstat()
+    })
+}
+
+/// The same with a scheduler that decides in user space.
+#[test]
+fn runqlat_sums_are_those_of_schedstat_under_rustland() -> Result<()> {
+    undisturbed(|| {
+        let _scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
+        sums_are_those_of_schedstat()
+    })
+}
+
+fn sums_are_those_of_schedstat() -> Result<()> {
     let mut source = start()?;
     let mut pods = HandMade::new(&v2()?, "sums")?;
     let mut hogs = Vec::new();
