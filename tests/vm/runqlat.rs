@@ -84,18 +84,19 @@ fn sums_are_those_of_schedstat() -> Result<()> {
         let now = schedstat(*pid)?;
         let [ran, waited, stints] = [0, 1, 2].map(|field| now[field] - before[field]);
         let ours = ours_of(group)?;
-        println!(
-            "{group}: on CPU {} ns of {ran}, waited {} ns of {waited}, {} stints of {stints}",
+        let figures = format!(
+            "{group}: on CPU {} ns of {ran}, waited {} ns of {waited}, {} stints of {stints}, {:?}",
             ours.on_cpu_ns,
             ours.waits.sum_ns,
-            ours.waits.count()
+            ours.waits.count(),
+            ours_after.losses
         );
-        ensure!(waited > 1_000_000_000, "three on one CPU were to wait for seconds");
-        ensure!(ours.waits.sum_ns.abs_diff(waited) <= waited / 100, "waits of {group}");
-        ensure!(ours.on_cpu_ns.abs_diff(ran) <= ran / 20, "CPU time of {group}");
+        ensure!(waited > 1_000_000_000, "three on one CPU were to wait for seconds; {figures}");
+        ensure!(ours.waits.sum_ns.abs_diff(waited) <= waited / 100, "waits of {figures}");
+        ensure!(ours.on_cpu_ns.abs_diff(ran) <= ran / 20, "CPU time of {figures}");
         // One may be in progress at either end; those that were missed are said to be.
         let allowed = 2 + ours_after.losses.stints;
-        ensure!(ours.waits.count().abs_diff(stints) <= allowed, "stints of {group}, {:?}", ours_after.losses);
+        ensure!(ours.waits.count().abs_diff(stints) <= allowed, "stints of {figures}");
     }
     // The control: one group too many would be noticed.
     let (a, below) = (ours_of("a")?.waits.sum_ns, ours_of("a/below")?.waits.sum_ns);
@@ -127,7 +128,6 @@ fn runqlat_quantiles_are_those_that_a_program_measures_of_itself() -> Result<()>
     for per_mille in [500, 990] {
         let exact = theirs[theirs.len() * usize::from(per_mille) / 1000 - 1];
         let said = ours.waits.quantile_ns(per_mille).context("no waits")?;
-        println!("p{}: {said} ns, measured by itself {exact} ns", f64::from(per_mille) / 10.0);
         // What it measures of itself includes the timer's interrupt and its own way out of the kernel.
         let floor_ns = 200_000;
         let slot = |ns: u64| ns.max(floor_ns).ilog2();

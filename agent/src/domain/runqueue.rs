@@ -129,30 +129,6 @@ pub struct Losses {
     pub stints: u64,
 }
 
-/// The task that waits longest at this moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Thread id.
-    pub pid: u32,
-    /// Its process.
-    pub tgid: u32,
-    /// Its name.
-    pub comm: Box<str>,
-    /// Path of its cgroup, where it is known.
-    pub cgroup: Option<Box<str>>,
-    /// Since when it could run but does not, ns.
-    pub waited_ns: u64,
-}
-
-/// How near the scheduler is to being ejected for letting a task wait.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Margin {
-    /// Tasks of the scheduler that wait at this moment.
-    pub tasks: u64,
-    /// The one that waits longest.
-    pub longest: Option<Waiting>,
-}
-
 /// One reading of everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunqueueReading {
@@ -166,8 +142,6 @@ pub struct RunqueueReading {
     pub blames: Vec<Blame>,
     /// What could not be counted.
     pub losses: Losses,
-    /// Tasks of a sched_ext scheduler that wait now; `None` when that is not looked for.
-    pub margin: Option<Margin>,
 }
 
 /// The last reading and the one before it: what happened lately is their difference.

@@ -223,7 +223,6 @@ pub(super) mod samples {
                 cgroups: vec![group("/kubepods.slice/4242", totals), group("/system.slice", totals)],
                 blames: vec![blame(Some("/system.slice/backup.service"), backup_ns), blame(None, 7_000_000)],
                 losses: Losses { threads: 1, ..Losses::default() },
-                margin: None,
             }
         };
         let pair = RunqueuePair::default().then(reading(1_000_000_000, 100, 200_000_000));

@@ -157,7 +157,6 @@ impl RunqlatSource {
             cgroups: self.ledger.settle(living),
             blames,
             losses: self.probe.losses()?,
-            margin: None,
         })
     }
 

@@ -121,3 +121,58 @@ impl Paths {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(groups: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a folder");
+        for group in groups {
+            fs::create_dir_all(root.path().join(group)).expect("a group");
+        }
+        root
+    }
+
+    fn chosen(groups: &[&str], marks: &[&str]) -> Option<(PathBuf, Option<String>)> {
+        let root = tree(groups);
+        for mark in marks {
+            fs::write(root.path().join(mark), "").expect("a file");
+        }
+        let hierarchy = Hierarchy::of_root(root.path())?;
+        let relative = hierarchy.path.strip_prefix(root.path()).expect("below the root").to_owned();
+        Some((relative, hierarchy.controller))
+    }
+
+    #[test]
+    fn pods_decide_which_hierarchy_is_counted_in() {
+        let v1 = ["pids/cgroup.procs", "memory/cgroup.procs", "unified/cgroup.procs"];
+        let is = |path: &str, controller: Option<&str>| Some((path.into(), controller.map(str::to_owned)));
+        assert_eq!(chosen(&["kubepods"], &["cgroup.controllers", "cgroup.procs"]), is("", None));
+        assert_eq!(chosen(&["pids", "memory", "unified"], &v1), is("unified", None), "no pods anywhere");
+        let groups = ["pids", "memory/kubepods.slice", "unified"];
+        assert_eq!(chosen(&groups, &v1), is("memory", Some("memory")));
+        let cpu = ["cpu,cpuacct/kubepods", "unified/kubepods"];
+        let marks = ["cpu,cpuacct/cgroup.procs", "unified/cgroup.procs"];
+        assert_eq!(chosen(&cpu, &marks), is("cpu,cpuacct", Some("cpu")), "the kernel's name of it");
+        assert_eq!(chosen(&["elsewhere"], &[]), None);
+    }
+
+    #[test]
+    fn paths_are_learned_once_and_a_replaced_group_is_another() {
+        let root = tree(&["a/b"]);
+        let id = |path: &str| fs::metadata(root.path().join(path)).expect("a group").ino();
+        let mut paths = Paths::new(Hierarchy { path: root.path().to_owned(), controller: None });
+        let (top, below) = (id(""), id("a/b"));
+        paths.learn([below]);
+        assert_eq!((paths.get(top), paths.get(below), paths.get(1)), (Some("/"), Some("/a/b"), None));
+        assert!(paths.lives(below) && paths.is_group("/a/b") && !paths.is_group("/a/c"));
+        // Renamed, not removed: the inode of a removed one may be given out again at once.
+        fs::rename(root.path().join("a/b"), root.path().join("kept")).expect("moved");
+        fs::create_dir(root.path().join("a/b")).expect("a group");
+        assert!(!paths.lives(below), "another group under its path");
+        assert_eq!(paths.get(below), Some("/a/b"), "known until it is forgotten");
+        paths.keep(|id| id == top);
+        assert_eq!(paths.get(below), None);
+    }
+}
