@@ -3,6 +3,7 @@
 //! Nothing is pinned: programs, maps and links end with this process, however it ends.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
@@ -10,10 +11,24 @@ use aya::programs::links::LinkError;
 use aya::{BtfError, EbpfError};
 use thiserror::Error;
 
+use super::trim::trim;
 use super::types::TypesError;
 
 /// What would help where the kernel does not permit.
 const PERMIT: &str = "run as root, or give it CAP_BPF and CAP_PERFMON";
+
+/// Held while programs are loaded: the kernel's types, parsed, take some 40 MB for that moment, and two sources that
+/// start together would take it twice.
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// Loads what `load` loads while nobody else does, and gives back the memory that it took.
+pub fn one_at_a_time<T>(load: impl FnOnce() -> T) -> T {
+    // A panic of another loader leaves nothing half done here.
+    let _alone = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    let loaded = load();
+    trim();
+    loaded
+}
 
 /// Why a program does not run.
 #[derive(Debug, Error)]

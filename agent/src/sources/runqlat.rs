@@ -25,7 +25,7 @@ use self::ledger::Ledger;
 use self::probe::{Probe, Row, Sizes};
 use crate::domain::runqueue::{BEYOND, Blame, CgroupRun, RunqueueReading};
 use crate::host::HostRoots;
-use crate::kernel::programs::LoadError;
+use crate::kernel::programs::{LoadError, one_at_a_time};
 use crate::kernel::types::Types;
 
 mod hierarchy;
@@ -115,11 +115,13 @@ impl RunqlatSource {
     pub fn start(roots: &HostRoots, config: &Config) -> Result<Self, RunqlatError> {
         let hierarchy = Hierarchy::of_root(&roots.cgroup);
         let hierarchy = hierarchy.ok_or_else(|| RunqlatError::NoHierarchy(roots.cgroup.clone()))?;
-        let types = Types::read(&roots.sys).map_err(LoadError::from)?;
-        let blame_from_ns = config.blame_from_us.saturating_mul(1_000);
-        let settings = settings::of_kernel(&types, &hierarchy, blame_from_ns).map_err(LoadError::from)?;
-        let cpus = nr_cpus().unwrap_or(1);
-        let probe = Probe::load(&settings, config.sizes(cpus), &roots.sys)?;
+        let probe = one_at_a_time(|| {
+            let types = Types::read(&roots.sys)?;
+            let blame_from_ns = config.blame_from_us.saturating_mul(1_000);
+            let settings = settings::of_kernel(&types, &hierarchy, blame_from_ns)?;
+            drop(types);
+            Probe::load(&settings, config.sizes(nr_cpus().unwrap_or(1)), &roots.sys)
+        })?;
         Ok(Self { probe, paths: Paths::new(hierarchy), ledger: Ledger::default(), collections: 0 })
     }
 

@@ -15,9 +15,8 @@ use thiserror::Error;
 
 use crate::host::HostRoots;
 use crate::kernel::processes::Processes;
-use crate::kernel::programs::LoadError;
+use crate::kernel::programs::{LoadError, one_at_a_time};
 use crate::kernel::tasks::{Walk, WalkError, offsets_in};
-use crate::kernel::trim::trim;
 use crate::kernel::types::{Types, TypesError};
 
 /// `CGROUP2_SUPER_MAGIC` of the kernel.
@@ -81,9 +80,7 @@ impl Kernel {
         if !is_host_proc(&roots.proc) {
             return Err(FeedError::OtherPids(roots.proc.clone()));
         }
-        let loaded = Self::load_for(roots, hierarchy, ring_bytes);
-        trim();
-        loaded
+        one_at_a_time(|| Self::load_for(roots, hierarchy, ring_bytes))
     }
 
     fn load_for(roots: &HostRoots, hierarchy: &Path, ring_bytes: u32) -> Result<Self, FeedError> {

@@ -16,7 +16,6 @@ use super::settings::cpu_places;
 use crate::domain::histogram::Histogram;
 use crate::domain::runqueue::{Losses, Migrations, RunTotals};
 use crate::kernel::programs::LoadError;
-use crate::kernel::trim::trim;
 
 const STATS_WORDS: usize = CgroupStats::BYTES / 8;
 type StatsWords = [u64; STATS_WORDS];
@@ -83,8 +82,6 @@ impl Probe {
         let program: &mut BtfTracePoint = program.try_into()?;
         program.load(PROGRAM, &kernel)?;
         program.attach()?;
-        drop(kernel);
-        trim();
         // A key may be seen twice while others come and go.
         let limit = 2 * sizes.cgroups as usize;
         Ok(Self { _ebpf: ebpf, cgroups, blames, lost, limit })
