@@ -12,7 +12,8 @@ pub struct PodRun {
     pub totals: RunTotals,
     /// In the order of [`Pod::containers`].
     pub containers: Vec<RunTotals>,
-    /// Who had the CPU while its tasks waited, descending by time: names as people know them, its own included.
+    /// Who had the CPU while its tasks waited, descending by time: names as people know them, its own included. All that
+    /// the reading has: a list that is cut differs from the next one by more than what happened between them.
     pub neighbours: Vec<(String, u64)>,
 }
 
@@ -27,9 +28,6 @@ pub struct Runs {
 
 /// Named when nobody had the CPU: the wait was the scheduler's own doing.
 const IDLE: &str = "idle CPU";
-/// Neighbours kept for each pod: those after the first few already say little, but one of them may be the loudest of
-/// the last seconds.
-const NEIGHBOURS: usize = 16;
 
 /// Joins a reading with the pods of about the same time.
 ///
@@ -54,7 +52,6 @@ pub fn of_pods(reading: &RunqueueReading, map: &PodMap) -> Runs {
         let Some(run) = runs.pods.get_mut(pod) else { continue };
         run.neighbours = names.into_iter().collect();
         sort_neighbours(&mut run.neighbours);
-        run.neighbours.truncate(NEIGHBOURS);
     }
     runs
 }

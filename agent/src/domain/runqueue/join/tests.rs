@@ -128,3 +128,20 @@ fn lately_is_the_difference_and_a_new_pod_counts_whole() {
     let pair = pair.then(reading(50, 1, 0, 0, Some(7)));
     assert_eq!(lately(&pair, &map()).expect("two readings").pods[0].totals.on_cpu_ns, 1);
 }
+
+#[test]
+fn whoever_was_loud_for_long_does_not_hide_who_is_loud_now() {
+    let path = format!("{SLICE}/cri-containerd-a.scope");
+    let reading = |mono_ns, new_ns| RunqueueReading {
+        at_ns: 1,
+        mono_ns,
+        blames: (0..40)
+            .map(|n| blame(&path, Some(&format!("/old{n}")), 1_000))
+            .chain([blame(&path, Some("/new"), new_ns)])
+            .collect(),
+        ..RunqueueReading::default()
+    };
+    let pair = RunqueuePair::default().then(reading(10, 900)).then(reading(20, 1_100));
+    let runs = lately(&pair, &map()).expect("two readings");
+    assert_eq!(runs.pods[0].neighbours, [("/new".to_owned(), 200)], "the difference, not the total");
+}
