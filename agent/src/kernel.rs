@@ -3,8 +3,8 @@
 
 pub mod bell;
 pub mod btf;
+pub mod heap;
 pub mod processes;
 pub mod programs;
 pub mod tasks;
-pub mod trim;
 pub mod types;
