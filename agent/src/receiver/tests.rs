@@ -161,7 +161,7 @@ async fn exits_are_the_last_ones_over_a_restart() {
     send(&ingest, &batch(1, &exits)).await.unwrap();
     store.close().await;
     for ingest in [ingest, receiver(&disk).await.0] {
-        let (_, exits) = ingest.fleet().scheduler("node-1").unwrap();
+        let exits = ingest.fleet().scheduler("node-1").unwrap().exits;
         assert_eq!((exits.len(), exits[0].msg.as_str(), exits[31].msg.as_str()), (MAX_EXITS, "8", "39"));
     }
 }

@@ -70,7 +70,8 @@ extern "C" fn stall(context: *const Context) -> i32 {
             return 0;
         }
         (*longest).waiting += 1;
-        let runnable_at = *task.add(read_volatile(&raw const STALL_OFFSETS.runnable_at) as usize).cast::<u64>();
+        let runnable_at =
+            *task.add(read_volatile(&raw const STALL_OFFSETS.runnable_at) as usize).cast::<u64>();
         // Put on its list after the clock was read: it waits no time.
         let waited = bpf_jiffies64().wrapping_sub(runnable_at);
         let waited = if waited > u64::MAX / 2 { 0 } else { waited };
