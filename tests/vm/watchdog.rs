@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "starts processes and waits in real time")]
 
+use std::process::{Child, Command};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
@@ -89,7 +90,7 @@ fn watchdog_says_nothing_of_a_scheduler_that_works() -> Result<()> {
     undisturbed(|| {
         let mut source = watching();
         let scheduler = Scheduler::start(Kind::Bpfland)?;
-        let _load = Load::start()?;
+        let _hogs = Hogs::start()?;
         let mut seen = 0;
         for _ in 0..80 {
             let Collection { reading, warnings, exits, .. } = source.collect(wall_ns(), 1);
@@ -110,9 +111,28 @@ fn watchdog_says_nothing_of_a_scheduler_that_works() -> Result<()> {
     })
 }
 
-/// The kernel's own walk and ours name the same wait.
+/// More busy tasks than CPUs; killed in the end.
+struct Hogs([Child; 4]);
+
+impl Hogs {
+    fn start() -> Result<Self> {
+        let hog = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        Ok(Self([hog()?, hog()?, hog()?, hog()?]))
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _gone_already = hog.kill();
+            let _reaped = hog.wait();
+        }
+    }
+}
+
+/// Killed, the user-space part leaves a scheduler behind that runs nobody until the kernel notices.
 #[test]
-fn watchdog_after_a_kill_has_measured_what_the_kernel_says() -> Result<()> {
+fn watchdog_after_a_kill_the_end_is_said_and_the_next_one_read() -> Result<()> {
     let mut source = watching();
     let mut scheduler = Scheduler::start(Kind::Rustland1_0_10)?;
     until(&mut source, "there is a margin", |all| {
@@ -147,6 +167,7 @@ fn watchdog_warning_and_ejection_reach_the_receiver() -> Result<()> {
     let name = ["--node-name", "stalled"];
     let args = [&["--receiver", &receiver.url, "--interval", "500ms"][..], &name].concat();
     let node = Role::start("node", &dir.path().join("node"), &args)?;
+    eventually(PATIENCE, "the node is ready", || super::roles::curl(&format!("{}/readyz", node.url)))?;
     let mut scheduler = Scheduler::start(Kind::Rustland1_0_10)?;
     eventually(PATIENCE, "the node has a margin", || {
         let seen = ask(&node, "/api/v1/schedulers")?;

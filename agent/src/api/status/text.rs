@@ -91,7 +91,7 @@ fn margin(watchdog: &Watchdog) -> String {
         facts.push(format!("longest so far {}", short(margin.longest_of_epoch_ns)));
     }
     if watchdog.warnings > 0 {
-        facts.push(format!("{} warnings", watchdog.warnings));
+        facts.push(format!("warnings {}", watchdog.warnings));
     }
     facts.extend(margin.absent.clone());
     facts.join(", ")

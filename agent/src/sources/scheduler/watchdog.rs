@@ -11,8 +11,8 @@
 //! A scheduler that hangs runs nobody, this process included: the walk has a thread of its own, in the real-time class
 //! where that is permitted, and what it touches has no lock that a task which does not run could hold.
 //!
-//! Invariants: without an enabled scheduler there is no walk, and before the first one no program; at most one warning
-//! per timeout.
+//! Invariants: without an enabled scheduler there is no walk, without sched_ext no program; at most one warning per
+//! timeout.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -167,7 +167,9 @@ struct Running {
 
 impl Keeper {
     fn run(self) {
-        let mut running: Option<Result<Running, String>> = None;
+        // Beforehand, since the first moments under a scheduler are not the time to read the kernel's types.
+        let may_be_needed = self.sys.join("kernel/sched_ext/state").exists();
+        let mut running: Option<Result<Running, String>> = may_be_needed.then(|| self.begin());
         let mut judge = Judge::default();
         let mut longest_of_epoch_ns = 0;
         let mut life = None;
