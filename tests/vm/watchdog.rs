@@ -47,15 +47,17 @@ fn until(source: &mut SchedulerSource, what: &str, done: impl Fn(&Collection) ->
     Ok(all)
 }
 
+fn is_measured(all: &Collection) -> bool {
+    all.reading.margin.as_ref().is_some_and(|margin| margin.absent.is_none())
+}
+
 /// A scheduler whose user-space part hangs runs nobody, this process included: only a thread that needs no scheduler can
 /// say anything before the kernel acts.
 #[test]
 fn watchdog_warns_before_a_scheduler_that_hangs_is_ejected() -> Result<()> {
     let mut source = watching();
     let mut scheduler = Scheduler::start(Kind::Rustland1_0_10)?;
-    let before = until(&mut source, "there is a margin", |all| {
-        all.reading.margin.as_ref().is_some_and(|margin| margin.absent.is_none())
-    })?;
+    let before = until(&mut source, "there is a margin", is_measured)?;
     let margin = before.reading.margin.context("a margin")?;
     ensure!(margin.timeout_ns == Some(TIMEOUT_NS), "{margin:?}");
     {
@@ -73,6 +75,10 @@ fn watchdog_warns_before_a_scheduler_that_hangs_is_ejected() -> Result<()> {
         "{warning:?}"
     );
     ensure!(warning.at_ns < exit.noticed_at_ns && ahead_ns > TIMEOUT_NS / 5, "{warning:?} {exit:?}");
+    // Where the kernel complains of the same task, the wait has grown as the time has.
+    if let Some(theirs_ns) = kernels_wait_ns(&exit.msg, warning.longest.tid) {
+        ensure!((theirs_ns - wait_ns).abs_diff(ahead_ns) < TIMEOUT_NS / 5, "{warning:?} {exit:?}");
+    }
     ensure!(warning.ops == exit.ops && warning.enable_seq == exit.enable_seq, "{warning:?} {exit:?}");
     ensure!(
         warning.longest.tid > 0 && !warning.longest.comm.is_empty() && warning.waiting > 0,
@@ -84,12 +90,20 @@ fn watchdog_warns_before_a_scheduler_that_hangs_is_ejected() -> Result<()> {
     Ok(())
 }
 
+/// `comm[TID] failed to run for 5.120s`
+fn kernels_wait_ns(msg: &str, tid: u32) -> Option<u64> {
+    let (_, text) = msg.split_once(&format!("[{tid}] failed to run for "))?;
+    let (seconds, millis) = text.strip_suffix('s')?.split_once('.')?;
+    Some(seconds.parse::<u64>().ok()? * 1_000_000_000 + millis.parse::<u64>().ok()? * 1_000_000)
+}
+
 /// The control: a scheduler that works, under the same load, for as long as the other one had.
 #[test]
 fn watchdog_says_nothing_of_a_scheduler_that_works() -> Result<()> {
     undisturbed(|| {
         let mut source = watching();
         let scheduler = Scheduler::start(Kind::Bpfland)?;
+        until(&mut source, "there is a margin", is_measured)?;
         let _hogs = Hogs::start()?;
         let mut seen = 0;
         for _ in 0..80 {
@@ -135,9 +149,7 @@ impl Drop for Hogs {
 fn watchdog_after_a_kill_the_end_is_said_and_the_next_one_read() -> Result<()> {
     let mut source = watching();
     let mut scheduler = Scheduler::start(Kind::Rustland1_0_10)?;
-    until(&mut source, "there is a margin", |all| {
-        all.reading.margin.as_ref().is_some_and(|margin| margin.absent.is_none())
-    })?;
+    until(&mut source, "there is a margin", is_measured)?;
     scheduler.signal(Signal::KILL)?;
     wait_for_state("disabled")?;
     let after = until(&mut source, "the end is said", |all| !all.exits.is_empty())?;
