@@ -9,7 +9,8 @@
 //! times, so its figure is the kernel's, to the tick.
 //!
 //! A scheduler that hangs runs nobody, this process included: the walk has a thread of its own, in the real-time class
-//! where that is permitted, and what it touches has no lock that a task which does not run could hold.
+//! where that is permitted, and shares nothing with others that has a lock, since whoever held it would not run. What is
+//! left is the allocator's: a look needs a few small pieces, which a thread takes from its own cache nearly always.
 //!
 //! Invariants: without an enabled scheduler there is no walk, without sched_ext no program; at most one warning per
 //! timeout.
@@ -205,7 +206,10 @@ impl Keeper {
             tracing::info!(why, "no watchdog margin");
         })?;
         let late = realtime::go_first().err().map(|error| {
-            format!("a scheduler that hangs stops the watch on it too, and warnings come late: give it CAP_SYS_NICE ({error})")
+            format!(
+                "a scheduler that hangs stops the watch on it too, and warnings come late: give it CAP_SYS_NICE \
+                 ({error})"
+            )
         });
         Ok(Running { probe, late })
     }
