@@ -346,7 +346,8 @@ mod tests {
     #[test]
     fn a_warning_at_nothing_or_at_the_end_is_refused() {
         for (percent, errors) in [(0, 1), (1, 0), (50, 0), (99, 0), (100, 1)] {
-            let (_, found) = parse(&format!("[scheduler.watchdog]\nwarn_percent = {percent}\n"));
+            let (config, mut found) = parse(&format!("[scheduler.watchdog]\nwarn_percent = {percent}\n"));
+            validate(&config, &mut found);
             assert_eq!(found.len(), errors, "{percent}: {found:?}");
         }
     }

@@ -163,7 +163,7 @@ fn one_screen() {
           nr_kernel_dispatches       0.0/s                    50
           SCX_EV_BYPASS_DURATION         -                     7
           usersched_pid has no value: no such variable in any section
-          watchdog: stress?[718] in default/web-0 waits 2.60 s of 5.00 s (52 %), 3 waiting, longest so far 2.60 s, 1 warnings
+          watchdog: stress?[718] in default/web-0 waits 2.60 s of 5.00 s (52 %), 3 waiting, longest so far 2.60 s, warnings 1
           last exit: lavd ended as error_stall (runnable task stall): kworker/0:1[32] failed to run for 5.120s
 
         SOURCES
