@@ -324,7 +324,7 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
     }
     let percent = config.scheduler.watchdog.warn_percent;
     if !(1..=99).contains(&percent) {
-        errors.push(format!("[scheduler.watchdog] warn_percent: {percent} is outside 1 to 99, such as 50"));
+        errors.push(format!("[scheduler.watchdog] warn_percent: {percent} is outside 1 to 99, such as 33"));
     }
     let (value_ms, min) = (node.usage_record_interval_ms, USAGE_RECORD_INTERVAL_MIN_MS);
     if !(min..=*INTERVAL_MS.end()).contains(&value_ms) {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sextant::domain::exit::ExitKind;
 use sextant::domain::scheduler::State;
 use sextant::host::HostRoots;
-use sextant::sources::scheduler::{Collection, Config, KernelReader, SchedulerSource};
+use sextant::sources::scheduler::{Collection, Config, KernelReader, SchedulerSource, watchdog};
 use sextant_tests::role::{Role, eventually};
 use sextant_tests::scheduler::{Kind, Load, Scheduler, kernel_log, undisturbed, wait_for_state, wait_until};
 
@@ -23,9 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const TIMEOUT_NS: u64 = 5_000_000_000;
 
 fn watching() -> SchedulerSource {
+    watching_with(Config::default())
+}
+
+fn watching_with(config: Config) -> SchedulerSource {
     let roots = HostRoots::default();
     let reader = Box::new(KernelReader::new(&roots));
-    SchedulerSource::new(&roots, Config::default(), reader).watching(wall_ns)
+    SchedulerSource::new(&roots, config, reader).watching(wall_ns)
 }
 
 fn wall_ns() -> i64 {
@@ -71,13 +75,17 @@ fn watchdog_warns_before_a_scheduler_that_hangs_is_ejected() -> Result<()> {
     let warning = warnings.last().with_context(|| format!("no warning before {exit:?}"))?;
     let [wait_ns, ahead_ns] = [warning.longest.wait_ns, exit.noticed_at_ns.abs_diff(warning.at_ns)];
     ensure!(
-        (TIMEOUT_NS / 2..TIMEOUT_NS).contains(&wait_ns) && warning.timeout_ns == TIMEOUT_NS,
+        (TIMEOUT_NS * 33 / 100..TIMEOUT_NS).contains(&wait_ns) && warning.timeout_ns == TIMEOUT_NS,
         "{warning:?}"
     );
-    ensure!(warning.at_ns < exit.noticed_at_ns && ahead_ns > TIMEOUT_NS / 5, "{warning:?} {exit:?}");
+    // The least there is: a third and a tenth of the timeout, when the kernel's own watchdog was about to look.
+    ensure!(warning.at_ns < exit.noticed_at_ns && ahead_ns > TIMEOUT_NS / 50, "{warning:?} {exit:?}");
     // Where the kernel complains of the same task, the wait has grown as the time has.
     if let Some(theirs_ns) = kernels_wait_ns(&exit.msg, warning.longest.tid) {
-        ensure!((theirs_ns - wait_ns).abs_diff(ahead_ns) < TIMEOUT_NS / 5, "{warning:?} {exit:?}");
+        ensure!(
+            theirs_ns.saturating_sub(wait_ns).abs_diff(ahead_ns) < TIMEOUT_NS / 5,
+            "{warning:?} {exit:?}"
+        );
     }
     ensure!(warning.ops == exit.ops && warning.enable_seq == exit.enable_seq, "{warning:?} {exit:?}");
     ensure!(
@@ -101,7 +109,9 @@ fn kernels_wait_ns(msg: &str, tid: u32) -> Option<u64> {
 #[test]
 fn watchdog_says_nothing_of_a_scheduler_that_works() -> Result<()> {
     undisturbed(|| {
-        let mut source = watching();
+        // An emulated machine beside other work may stand still for a third of the timeout with any scheduler.
+        let patient = watchdog::Config { warn_percent: 50, ..watchdog::Config::default() };
+        let mut source = watching_with(Config { watchdog: patient, ..Config::default() });
         let scheduler = Scheduler::start(Kind::Bpfland)?;
         until(&mut source, "there is a margin", is_measured)?;
         let _hogs = Hogs::start()?;

@@ -49,14 +49,16 @@ pub struct Config {
     pub enabled: bool,
     /// Time between two walks over all threads, ms; at least 50, and at most a tenth of the scheduler's timeout.
     pub interval_ms: u64,
-    /// Warn when a task has waited for so many hundredths of the timeout. Half of it leaves as much again to act, and no
+    /// Warn when a task has waited for so many hundredths of the timeout. The kernel's watchdog is a task itself: it looks
+    /// twice per timeout, and when it does not come to look within one, that is an ejection too. So a scheduler that runs
+    /// nobody may be ejected after half of the timeout; a third, found a tenth late, is still before that, and no
     /// scheduler that works lets a task wait for seconds.
     pub warn_percent: u8,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { enabled: true, interval_ms: 1_000, warn_percent: 50 }
+        Self { enabled: true, interval_ms: 1_000, warn_percent: 33 }
     }
 }
 
