@@ -6,5 +6,6 @@ pub mod btf;
 pub mod heap;
 pub mod processes;
 pub mod programs;
+pub mod realtime;
 pub mod tasks;
 pub mod types;

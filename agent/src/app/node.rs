@@ -70,7 +70,7 @@ pub async fn run(config: Config) -> Result<()> {
         scheduler: sources.scheduler.clone(),
         pods: sources.pods.clone(),
         usage: sources.usage.clone(),
-        exits: sources.exits,
+        events: sources.events,
         posts,
     };
     let spool = delivery.spool.clone();

@@ -13,12 +13,19 @@ use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
 use crate::api::record::{Body, Record};
+use crate::api::scheduler::event::{CounterChange, NodeHistory, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
 use crate::api::time::rfc3339_seconds;
 use crate::store::{self, Store, Stream, StreamRow};
 
 /// Exits remembered of one node: a crash loop is seen, and no more is needed.
 pub const MAX_EXITS: usize = 32;
+
+/// Warnings remembered of one node: as many as exits, which they come before.
+pub const MAX_WARNINGS: usize = 32;
+
+/// Moves of the kernel's counters remembered of one node: all 21 of the newest kernel, three times over.
+pub const MAX_EVENTS: usize = 64;
 
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
@@ -32,6 +39,8 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::BssPosted(_) => ("bss_posted", 1),
         Body::Scheduler(_) => ("scheduler", 1),
         Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
+        Body::SchedulerWarning(_) => ("scheduler_warning", MAX_WARNINGS),
+        Body::SchedulerEvent(_) => ("scheduler_event", MAX_EVENTS),
         Body::Pods(_) => ("pods", 1),
         Body::Usage(_) => ("usage", 1),
     }
@@ -67,6 +76,8 @@ struct Known {
     stream: Stream,
     scheduler: Option<Arc<Scheduler>>,
     exits: VecDeque<Exit>,
+    warnings: VecDeque<StallWarning>,
+    events: VecDeque<CounterChange>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
@@ -151,12 +162,9 @@ impl Fleet {
                     }
                 }
                 Body::Scheduler(scheduler) => known.scheduler = Some(Arc::new(*scheduler)),
-                Body::SchedulerExit(exit) => {
-                    known.exits.push_back(exit);
-                    if known.exits.len() > MAX_EXITS {
-                        known.exits.pop_front();
-                    }
-                }
+                Body::SchedulerExit(exit) => remember(&mut known.exits, exit, MAX_EXITS),
+                Body::SchedulerWarning(warning) => remember(&mut known.warnings, warning, MAX_WARNINGS),
+                Body::SchedulerEvent(change) => remember(&mut known.events, change, MAX_EVENTS),
                 Body::Pods(pods) => {
                     view.pods_bytes -= known.pods_bytes;
                     let fits = view.pods_bytes + size <= MAX_PODS_BYTES;
@@ -211,12 +219,26 @@ impl Fleet {
         view.nodes.keys().filter_map(|name| name.strip_prefix(POSTED)).map(str::to_owned).collect()
     }
 
-    /// The scheduler of one node, and its last exits, oldest first.
+    /// The scheduler of one node, and what happened to it lately.
     #[must_use]
-    pub fn scheduler(&self, node: &str) -> Option<(Option<Arc<Scheduler>>, Vec<Exit>)> {
+    pub fn scheduler(&self, node: &str) -> Option<NodeHistory> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let known = view.nodes.get(node)?;
-        Some((known.scheduler.clone(), known.exits.iter().cloned().collect()))
+        let known = view.nodes.get(node).filter(|_| !node.contains(':'))?;
+        Some(NodeHistory {
+            node: node.to_owned(),
+            scheduler: known.scheduler.as_deref().cloned(),
+            exits: known.exits.iter().cloned().collect(),
+            warnings: known.warnings.iter().cloned().collect(),
+            events: known.events.iter().cloned().collect(),
+        })
+    }
+}
+
+/// The oldest makes room.
+fn remember<T>(last: &mut VecDeque<T>, one: T, most: usize) {
+    last.push_back(one);
+    if last.len() > most {
+        last.pop_front();
     }
 }
 
