@@ -31,3 +31,6 @@ mod runqlat;
 
 #[path = "vm/watchdog.rs"]
 mod watchdog;
+
+#[path = "vm/units.rs"]
+mod units;
