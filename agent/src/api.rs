@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bss;
 pub mod envelope;
+pub mod fleet_pods;
 pub mod health;
 pub mod inspect;
 pub mod nodes;

@@ -65,6 +65,7 @@ pub async fn run(config: Config) -> Result<()> {
         scheduler: sources.scheduler.clone(),
         pods: sources.pods.clone(),
         usage: sources.usage.clone(),
+        runqueues: sources.runqueues.clone(),
         exits: sources.exits,
         posts,
     };

@@ -4,6 +4,7 @@
 //! - `GET /api/v1/nodes` every node: its lag, what became of its records, its scheduler
 //! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
 //! - `GET /api/v1/metrics` the BSS record that was posted last, to any node or here
+//! - `GET /api/v1/pods` what each pod of the fleet uses and how it waits for a CPU
 //! - `GET /api/v1/pods/pids` the pods of the whole fleet in the reference's shape, each with its `node`;
 //!   `?node=NAME` those of one node
 //!
@@ -33,6 +34,7 @@ use crate::receiver::ingest::{Ingest, IngestError};
 
 pub mod exposition;
 mod fleet_pids;
+mod pods;
 
 /// State of the receiver's routes.
 #[derive(Clone)]
@@ -62,6 +64,7 @@ impl ReceiverState {
         nodes,
         post_metrics,
         get_metrics,
+        pods::pods,
         pod_pids,
     )
 )]
@@ -79,6 +82,7 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/ingest", post(ingest))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
+        .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));

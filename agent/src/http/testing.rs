@@ -220,6 +220,7 @@ pub(super) mod samples {
             RunqueueReading {
                 at_ns: NOW_NS - 1_000_000,
                 mono_ns,
+                since_ns: NOW_NS - 100_000_000_000,
                 cgroups: vec![group("/kubepods.slice/4242", totals), group("/system.slice", totals)],
                 blames: vec![blame(Some("/system.slice/backup.service"), backup_ns), blame(None, 7_000_000)],
                 losses: Losses { threads: 1, ..Losses::default() },

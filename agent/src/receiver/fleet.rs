@@ -1,6 +1,6 @@
 //! What the receiver knows of each node: the latest of everything, answered from memory.
 //!
-//! Bounded by the store's limits on nodes; pod maps by their bytes; exits by number.
+//! Bounded by the store's limits on nodes; pod maps and figures of pods by their bytes; exits by number.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::budget::Budget;
+use super::pods::Figures;
 use crate::api::batch::Accounts;
 use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
@@ -23,6 +25,10 @@ pub const MAX_EXITS: usize = 32;
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
 
+/// Bytes as JSON of what pods use and how they wait, of all nodes together, the last two records of each: 300 nodes of
+/// 200 pods. In memory they take three times that.
+const MAX_FIGURES_BYTES: usize = 128 << 20;
+
 /// Before the name of a sender without a spool; no node's name holds a colon.
 pub(super) const POSTED: &str = "posted:";
 
@@ -33,7 +39,9 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::Scheduler(_) => ("scheduler", 1),
         Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
         Body::Pods(_) => ("pods", 1),
-        Body::Usage(_) => ("usage", 1),
+        // The last two, so that rates are known at once after a restart.
+        Body::Usage(_) => ("usage", 2),
+        Body::Runqueue(_) => ("runqueue", 2),
     }
 }
 
@@ -70,13 +78,26 @@ struct Known {
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
+    figures: Figures,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct View {
     nodes: BTreeMap<String, Known>,
     posted: Option<Posted>,
-    pods_bytes: usize,
+    pods_budget: Budget,
+    figures_budget: Budget,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            posted: None,
+            pods_budget: Budget::new(MAX_PODS_BYTES),
+            figures_budget: Budget::new(MAX_FIGURES_BYTES),
+        }
+    }
 }
 
 /// The fleet; shared by all handlers.
@@ -134,6 +155,7 @@ impl Fleet {
         records: Vec<(Record, usize)>,
     ) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let view = &mut *view;
         let mut known = view.nodes.remove(node).unwrap_or_default();
         // A batch that was long on its way must not bring old accounts back.
         if known.spool_id != spool_id || known.note.accounts.produced <= note.accounts.produced {
@@ -158,20 +180,21 @@ impl Fleet {
                     }
                 }
                 Body::Pods(pods) => {
-                    view.pods_bytes -= known.pods_bytes;
-                    let fits = view.pods_bytes + size <= MAX_PODS_BYTES;
-                    if !fits {
-                        warn!(
-                            node,
-                            size_bytes = size,
-                            "pod maps of the fleet are at their limit, one is left out"
-                        );
-                    }
+                    view.pods_budget.release(known.pods_bytes);
+                    let fits = view.pods_budget.take(size);
+                    warn_unless(fits, "pod maps", node, size);
                     known.pods_bytes = if fits { size } else { 0 };
                     known.pods = fits.then(|| Arc::new(pods));
-                    view.pods_bytes += known.pods_bytes;
                 }
-                Body::Usage(usage) => known.usage = Some((&usage).into()),
+                Body::Usage(usage) => {
+                    known.usage = Some((&usage).into());
+                    let fits = known.figures.usage.push(usage, size, &mut view.figures_budget);
+                    warn_unless(fits, "usage records", node, size);
+                }
+                Body::Runqueue(runqueue) => {
+                    let fits = known.figures.runqueue.push(runqueue, size, &mut view.figures_budget);
+                    warn_unless(fits, "run-queue records", node, size);
+                }
             }
         }
         view.nodes.insert(node.to_owned(), known);
@@ -205,6 +228,14 @@ impl Fleet {
         pods.collect()
     }
 
+    /// What is known of the pods of every node, or of one.
+    #[must_use]
+    pub fn figures(&self, node: Option<&str>) -> Vec<(String, Figures)> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = view.nodes.iter().filter(|(name, _)| node.is_none_or(|node| *name == node));
+        wanted.map(|(name, known)| (name.clone(), known.figures.clone())).collect()
+    }
+
     /// Everybody who posted here, as [`Posted::by`] names them.
     pub(super) fn senders(&self) -> Vec<String> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
@@ -217,6 +248,12 @@ impl Fleet {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let known = view.nodes.get(node)?;
         Some((known.scheduler.clone(), known.exits.iter().cloned().collect()))
+    }
+}
+
+fn warn_unless(fits: bool, what: &str, node: &str, size_bytes: usize) {
+    if !fits {
+        warn!(node, size_bytes, "{what} of the fleet are at their limit, one is left out");
     }
 }
 
