@@ -15,6 +15,7 @@ pub mod record;
 pub mod runqueue;
 pub mod scheduler;
 pub mod status;
+pub mod stream;
 pub mod table;
 pub mod time;
 pub mod usage;

@@ -7,6 +7,7 @@
 //! - `GET /api/v1/pods` what each pod of the fleet uses and how it waits for a CPU
 //! - `GET /api/v1/pods/pids` the pods of the whole fleet in the reference's shape, each with its `node`;
 //!   `?node=NAME` those of one node
+//! - `GET /api/v1/stream` what arrives from nodes, as server-sent events
 //!
 //! and those of [`super::common`].
 
@@ -35,6 +36,7 @@ use crate::receiver::ingest::{Ingest, IngestError};
 pub mod exposition;
 mod fleet_pids;
 mod pods;
+mod stream;
 
 /// State of the receiver's routes.
 #[derive(Clone)]
@@ -66,6 +68,7 @@ impl ReceiverState {
         get_metrics,
         pods::pods,
         pod_pids,
+        stream::stream,
     )
 )]
 struct ReceiverDoc;
@@ -84,6 +87,7 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
         .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
+        .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::budget::Budget;
+use super::changes::{Change, Changes, Kind, Sample};
 use super::pods::Figures;
 use crate::api::batch::Accounts;
 use crate::api::bss;
@@ -74,7 +76,8 @@ struct Known {
     note: Note,
     stream: Stream,
     scheduler: Option<Arc<Scheduler>>,
-    exits: VecDeque<Exit>,
+    /// With their ids among the changes.
+    exits: VecDeque<(i64, Exit)>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
@@ -87,6 +90,7 @@ struct View {
     posted: Option<Posted>,
     pods_budget: Budget,
     figures_budget: Budget,
+    changes: Changes,
 }
 
 impl Default for View {
@@ -96,6 +100,7 @@ impl Default for View {
             posted: None,
             pods_budget: Budget::new(MAX_PODS_BYTES),
             figures_budget: Budget::new(MAX_FIGURES_BYTES),
+            changes: Changes::default(),
         }
     }
 }
@@ -104,6 +109,8 @@ impl Default for View {
 #[derive(Debug, Default)]
 pub struct Fleet {
     view: RwLock<View>,
+    /// Id of the last change.
+    changed: watch::Sender<i64>,
 }
 
 impl Fleet {
@@ -164,7 +171,9 @@ impl Fleet {
         known.spool_id = spool_id.to_owned();
         known.last_seen_ns = now_ns;
         known.stream = stream;
+        let name: Arc<str> = node.into();
         for (record, size) in records {
+            let mut note = |kind| view.changes.note(&name, kind, now_ns);
             match record.body {
                 Body::BssPosted(posted) => {
                     if view.posted.as_ref().is_none_or(|last| last.at_ns <= record.at_ns) {
@@ -172,14 +181,20 @@ impl Fleet {
                             Some(Posted { at_ns: record.at_ns, by: node.to_owned(), record: posted });
                     }
                 }
-                Body::Scheduler(scheduler) => known.scheduler = Some(Arc::new(*scheduler)),
+                Body::Scheduler(scheduler) => {
+                    known.scheduler = Some(Arc::new(*scheduler));
+                    note(Kind::Scheduler);
+                }
                 Body::SchedulerExit(exit) => {
-                    known.exits.push_back(exit);
-                    if known.exits.len() > MAX_EXITS {
-                        known.exits.pop_front();
+                    known.exits.push_back((note(Kind::SchedulerExit), exit));
+                    if known.exits.len() > MAX_EXITS
+                        && let Some((id, _)) = known.exits.pop_front()
+                    {
+                        view.changes.forget(id);
                     }
                 }
                 Body::Pods(pods) => {
+                    note(Kind::Pods);
                     view.pods_budget.release(known.pods_bytes);
                     let fits = view.pods_budget.take(size);
                     warn_unless(fits, "pod maps", node, size);
@@ -187,17 +202,54 @@ impl Fleet {
                     known.pods = fits.then(|| Arc::new(pods));
                 }
                 Body::Usage(usage) => {
+                    note(Kind::Usage);
                     known.usage = Some((&usage).into());
                     let fits = known.figures.usage.push(usage, size, &mut view.figures_budget);
                     warn_unless(fits, "usage records", node, size);
                 }
                 Body::Runqueue(runqueue) => {
+                    note(Kind::Runqueue);
                     let fits = known.figures.runqueue.push(runqueue, size, &mut view.figures_budget);
                     warn_unless(fits, "run-queue records", node, size);
                 }
             }
         }
         view.nodes.insert(node.to_owned(), known);
+        self.changed.send_replace(view.changes.last_id());
+    }
+
+    /// The id of the last change, now and whenever there is another.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<i64> {
+        self.changed.subscribe()
+    }
+
+    /// The first change after an id that is `wanted` and its value, or else the last id that was looked at. Values that
+    /// found no room here are passed over.
+    ///
+    /// # Errors
+    /// The id.
+    pub fn next_change(
+        &self,
+        after: i64,
+        wanted: impl Fn(&str, Kind) -> bool,
+    ) -> Result<(Change, Sample), i64> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let sample = |change: &Change| {
+            let known = view.nodes.get(&*change.node)?;
+            Some(match change.kind {
+                Kind::Scheduler => Sample::Scheduler(known.scheduler.clone()?),
+                Kind::SchedulerExit => {
+                    Sample::SchedulerExit(known.exits.iter().find(|(id, _)| *id == change.id)?.1.clone())
+                }
+                Kind::Pods => Sample::Pods(known.pods.clone()?),
+                Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
+                Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
+            })
+        };
+        let changes = view.changes.after(after).filter(|change| wanted(&change.node, change.kind));
+        let mut found = changes.filter_map(|change| Some((change.clone(), sample(change)?)));
+        found.next().ok_or_else(|| view.changes.last_id().max(after))
     }
 
     /// Every node that has a spool.
@@ -247,7 +299,7 @@ impl Fleet {
     pub fn scheduler(&self, node: &str) -> Option<(Option<Arc<Scheduler>>, Vec<Exit>)> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let known = view.nodes.get(node)?;
-        Some((known.scheduler.clone(), known.exits.iter().cloned().collect()))
+        Some((known.scheduler.clone(), known.exits.iter().map(|(_, exit)| exit.clone()).collect()))
     }
 }
 
@@ -278,7 +330,7 @@ impl Known {
             duplicates: self.stream.duplicates,
             missing: self.stream.missing(),
             scheduler: self.scheduler.as_deref().map(NodeScheduler::from),
-            last_exit: self.exits.back().cloned(),
+            last_exit: self.exits.back().map(|(_, exit)| exit.clone()),
             pods: self.pods.as_ref().map(|pods| pods.pods.len()),
             usage: self.usage,
         }

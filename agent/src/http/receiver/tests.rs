@@ -18,6 +18,8 @@ use crate::http::{Config, Parts, Role, metrics};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
 
+mod stream;
+
 struct Receiver {
     router: Router,
     common: Common,
@@ -153,7 +155,7 @@ async fn the_fleets_pods_are_asked_for_within_limits() {
     assert_eq!(count("/api/v1/pods?limit=1&sort=wait").await, (Some(1), json!(1)));
     assert_eq!(count("/api/v1/pods?node=b&namespace=monitoring&pod=loki-0").await, (Some(1), json!(0)));
     assert_eq!(count("/api/v1/pods?node=none").await, (Some(0), json!(0)));
-    for bad in ["limit=0", "limit=1001", "limit=-1", "limit=x", "sort=size", "node=%ff"] {
+    for bad in ["limit=0", "limit=1001", "limit=-1", "limit=x", "sort=size", "node=a&node=b"] {
         let refused = get(&receiver.router, &format!("/api/v1/pods?{bad}")).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{bad}");
     }
@@ -272,7 +274,10 @@ async fn random_bodies_to_every_other_endpoint() {
             continue;
         }
         bombard(&receiver.router, "POST", path, "{}", 1_000, &[405]).await;
-        assert_eq!(get(&receiver.router, path).await.status, StatusCode::OK, "{path}");
+        // A stream has no end to read to.
+        if path != "/api/v1/stream" {
+            assert_eq!(get(&receiver.router, path).await.status, StatusCode::OK, "{path}");
+        }
     }
     bombard(&receiver.router, "GET", "/api/v1/ingest", "{}", 1_000, &[405]).await;
     bombard(&receiver.router, "GET", "/api/v1/pods/pids?node=%ff%00&node=%", "{}", 1_000, &[400]).await;
