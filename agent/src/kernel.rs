@@ -5,6 +5,7 @@ pub mod bell;
 pub mod btf;
 pub mod processes;
 pub mod programs;
+pub mod retry;
 pub mod tasks;
 pub mod trim;
 pub mod types;

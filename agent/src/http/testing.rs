@@ -51,6 +51,11 @@ pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
+/// The status alone: a stream has no end to read to.
+pub(super) async fn status(router: &Router, request: Request<Body>) -> StatusCode {
+    router.clone().oneshot(request).await.expect("infallible").status()
+}
+
 pub(super) async fn get(router: &Router, path: &str) -> Answer {
     send(router, Request::get(path).body(Body::empty()).expect("a request")).await
 }
