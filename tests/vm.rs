@@ -28,3 +28,6 @@ mod roles;
 
 #[path = "vm/runqlat.rs"]
 mod runqlat;
+
+#[path = "vm/faults.rs"]
+mod faults;

@@ -113,3 +113,34 @@ fn succeeded(health: &mut SourceHealth, reading: &RunqueueReading, took: Duratio
     }
     health.condition = if health.lacks.is_empty() { Condition::Up } else { Condition::Degraded };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was refused is tried again, and the reason stands meanwhile; switched off it is not.
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_said_and_tried_again() {
+        let nothing = tempfile::tempdir().expect("a folder");
+        let failures_in_a_day = |config| {
+            let roots = HostRoots { cgroup: nothing.path().to_owned(), ..HostRoots::default() };
+            async move {
+                let (out, _) = watch::channel(Arc::default());
+                let (health, said) = watch::channel(vec![SourceHealth::default()]);
+                let cancel = CancellationToken::new();
+                let task = tokio::spawn(run(roots, config, || 1, out, health, cancel.clone()));
+                tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+                cancel.cancel();
+                assert!(matches!(task.await, Ok(Ok(()))));
+                let said = said.borrow()[0].clone();
+                assert_eq!((said.condition, said.lacks.len()), (Condition::Off, 1), "{said:?}");
+                (said.failures, said.lacks[0].clone())
+            }
+        };
+        let (failures, lack) = failures_in_a_day(Config::default()).await;
+        assert!((50..=56).contains(&failures), "{failures}");
+        assert!(lack.contains("holds no cgroup hierarchy") && lack.contains("tried again"), "{lack}");
+        let (failures, lack) = failures_in_a_day(Config { enabled: false, ..Config::default() }).await;
+        assert_eq!((failures, lack.as_str()), (0, "switched off: runqlat.enabled"), "the control");
+    }
+}
