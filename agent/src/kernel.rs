@@ -3,9 +3,9 @@
 
 pub mod bell;
 pub mod btf;
+pub mod heap;
 pub mod processes;
 pub mod programs;
 pub mod retry;
 pub mod tasks;
-pub mod trim;
 pub mod types;

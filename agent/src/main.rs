@@ -44,6 +44,7 @@ fn node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
         return print(&app::node::plan(&config));
     }
     telemetry::init(&config.log)?;
+    app::node::prepare();
     runtime()?.block_on(app::node::run(config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,8 @@ const PODS: usize = 200;
 const PROCESSES: usize = 10;
 const CLIENTS: usize = 50;
 const REQUESTS: usize = 200;
+/// Between a client's requests.
+const PAUSE: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(30);
 /// Clock ticks per second that the kernel shows to user space.
 const USER_HZ: f64 = 100.0;
@@ -58,9 +60,11 @@ fn main() -> Result<()> {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let address = node.address().to_owned();
-            thread::spawn(move || client(&address))
+            // Fifty dashboards do not ask in the same millisecond.
+            thread::sleep(PAUSE / u32::try_from(CLIENTS)?);
+            Ok(thread::spawn(move || client(&address)))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut latencies = Vec::new();
     let mut body_bytes = 0;
     for client in clients {
@@ -79,7 +83,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One keep-alive connection that asks every 100 ms, as a dashboard would; when each answer was whole.
+/// One keep-alive connection that asks every [`PAUSE`], as a dashboard would; when each answer was whole.
 fn client(address: &str) -> Result<(Vec<Duration>, usize)> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -106,7 +110,7 @@ fn client(address: &str) -> Result<(Vec<Duration>, usize)> {
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
         latencies.push(asked.elapsed());
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(PAUSE);
     }
     Ok((latencies, body.len()))
 }

@@ -44,13 +44,18 @@ pub fn plan(config: &Config) -> String {
     format!("node {node}\nlisten on {listen}\nread every {} ms\n{forward}\n", config.node.interval_ms)
 }
 
-/// Runs until a signal or a critical failure.
+/// What is set up while the process has one thread.
+pub fn prepare() {
+    crate::kernel::heap::share();
+    super::open_files::raise();
+}
+
+/// Runs until a signal or a critical failure, after [`prepare`].
 ///
 /// # Errors
 /// When it cannot start (a taken port, an unusable data directory), or a critical task ended.
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
-    super::open_files::raise();
     let facts = HostFacts::read(&config.host, &config.node.name);
     let bound = bind(&config).await?;
     let (mut registry, panics) = telemetry::registry("node");

@@ -11,7 +11,7 @@ use aya::programs::links::LinkError;
 use aya::{BtfError, EbpfError};
 use thiserror::Error;
 
-use super::trim::trim;
+use super::heap::trim;
 use super::types::TypesError;
 
 /// What would help where the kernel does not permit.

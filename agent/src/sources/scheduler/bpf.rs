@@ -230,26 +230,28 @@ impl Memory {
 
 impl Mapped for Memory {
     fn plan(&self, words: &[Word]) -> Option<Box<dyn Plan>> {
-        let mut places = Vec::with_capacity(words.len());
-        let mut torn = Vec::new();
+        let (mut runs, mut parts, mut torn) = (Vec::<Run>::new(), Vec::new(), Vec::new());
         for (at, &word) in words.iter().enumerate() {
             let (offset, size) = (word.offset as usize, usize::from(word.size));
             if !(1..=UNIT_BYTES).contains(&size) || offset.checked_add(size)? > self.len {
                 return None;
             }
-            let inside_bits = u32::try_from(offset % UNIT_BYTES * 8).ok()?;
+            let unit = offset / UNIT_BYTES;
+            let shift = u32::try_from(offset % UNIT_BYTES * 8).ok()?;
             let unused_bits = 64 - 8 * u32::from(word.size);
-            places.push(Place {
-                unit: offset / UNIT_BYTES,
-                mask: u64::MAX >> unused_bits,
-                shift: inside_bits,
-            });
-            if inside_bits > unused_bits {
+            if shift > unused_bits {
                 torn.push((at, word));
+            } else if unused_bits > 0 {
+                parts.push(Part { at, unit, mask: u64::MAX >> unused_bits, shift });
+            } else if let Some(run) = runs.last_mut().filter(|run| run.continues_at(at, unit)) {
+                run.len += 1;
+            } else {
+                runs.push(Run { at, unit, len: 1 });
             }
         }
         let units = self.units.as_ptr().cast();
-        Some(Box::new(MemoryPlan { units, memory: self.clone(), places: places.into(), torn: torn.into() }))
+        let (runs, parts, torn) = (runs.into(), parts.into(), torn.into());
+        Some(Box::new(MemoryPlan { units, memory: self.clone(), runs, parts, torn }))
     }
 
     fn copy(&self, offset: u32, out: &mut [u8]) -> Option<()> {
@@ -260,9 +262,25 @@ impl Mapped for Memory {
     }
 }
 
-/// Where a word is. Invariant: the unit lies inside the memory.
-#[derive(Clone, Copy)]
-struct Place {
+/// Words that are whole units and follow one another, in memory and among the values, as counters do. Invariant: the
+/// units lie inside the memory.
+struct Run {
+    /// Number of the first value.
+    at: usize,
+    unit: usize,
+    len: usize,
+}
+
+impl Run {
+    const fn continues_at(&self, at: usize, unit: usize) -> bool {
+        self.at + self.len == at && self.unit + self.len == unit
+    }
+}
+
+/// A word that is part of a unit. Invariant: the unit lies inside the memory.
+struct Part {
+    /// Number of the value.
+    at: usize,
     unit: usize,
     mask: u64,
     shift: u32,
@@ -272,7 +290,8 @@ struct MemoryPlan {
     /// Where `memory` begins: one step less to it for each reading.
     units: *const AtomicU64,
     memory: Memory,
-    places: Box<[Place]>,
+    runs: Box<[Run]>,
+    parts: Box<[Part]>,
     /// Words that lie in two units, in packed structs, with their number: read by the byte, torn like every reader's.
     torn: Box<[(usize, Word)]>,
 }
@@ -281,13 +300,18 @@ struct MemoryPlan {
 unsafe impl Send for MemoryPlan {}
 
 impl Plan for MemoryPlan {
-    /// No branch depends on the words: the places were checked when the plan was made.
     fn read(&self, out: &mut [u64]) {
-        for (value, place) in out.iter_mut().zip(&self.places) {
-            // SAFETY: the unit lies inside the mapping, which the plan keeps, and is aligned, since mappings begin at a
-            // page; an atomic may share memory with the kernel's writers.
-            let unit = unsafe { &*self.units.add(place.unit) }.load(Ordering::Relaxed);
-            *value = u64::from_le(unit) >> place.shift & place.mask;
+        for run in &self.runs {
+            // A value that nobody has room for is not read.
+            let values = out.get_mut(run.at..).unwrap_or_default().iter_mut().take(run.len);
+            for (value, unit) in values.zip(run.unit..) {
+                *value = self.unit(unit);
+            }
+        }
+        for part in &self.parts {
+            if let Some(value) = out.get_mut(part.at) {
+                *value = self.unit(part.unit) >> part.shift & part.mask;
+            }
         }
         if !self.torn.is_empty() {
             self.read_torn(out);
@@ -296,6 +320,15 @@ impl Plan for MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// One of a run's or a part's units.
+    #[inline]
+    fn unit(&self, unit: usize) -> u64 {
+        // SAFETY: the places of runs and parts were checked when the plan was made: they lie inside the mapping, which
+        // the plan keeps, and are aligned, since mappings begin at a page; an atomic may share memory with the kernel's
+        // writers.
+        u64::from_le(unsafe { &*self.units.add(unit) }.load(Ordering::Relaxed))
+    }
+
     #[cold]
     fn read_torn(&self, out: &mut [u64]) {
         for &(at, word) in &self.torn {

@@ -1,7 +1,8 @@
 //! All variables of a scheduler into one vector of words, as fast as they can be had.
 //!
-//! Sections mapped into memory cost one load per word: their places are checked when they are opened. Frozen sections are read once, when they are opened.
-//! Sections that must be copied by a system call are copied each time, large ones only now and then.
+//! Sections mapped into memory cost one load per word: their places are checked when they are opened. Frozen sections
+//! are read once, when they are opened. Sections that must be copied by a system call are copied each time, large ones
+//! only now and then.
 
 use super::maps::{OpenMap, Plan, ReadError, Word};
 
