@@ -7,6 +7,7 @@
 //! One file of `src/bin` is one object: what one of them needs and a kernel lacks or refuses stops no other.
 #![no_std]
 
+pub mod log2;
 pub mod process;
 pub mod runqlat;
 pub mod task;

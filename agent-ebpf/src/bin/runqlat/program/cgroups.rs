@@ -1,5 +1,6 @@
 //! What happened to the tasks of each cgroup.
 
+use agent_ebpf::log2::log2;
 use agent_ebpf::runqlat::{BEYOND, CgroupStats, Loss, SLOTS, WINDOW_BITS};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
@@ -71,19 +72,4 @@ unsafe fn remember_longest(stats: *mut CgroupStats, wait_ns: u64, window: u64) {
         }
         *current = wait_ns.max(*current);
     }
-}
-
-/// Rounded down; 0 of 0.
-#[inline(always)]
-fn log2(value: u64) -> u64 {
-    let mut rest = value;
-    let mut log = 0;
-    // By halves: the processor that programs are written for has no instruction for it.
-    for bits in [32, 16, 8, 4, 2, 1] {
-        if rest >> bits != 0 {
-            rest >>= bits;
-            log += bits;
-        }
-    }
-    log
 }
