@@ -31,3 +31,6 @@ mod runqlat;
 
 #[path = "vm/faults.rs"]
 mod faults;
+
+#[path = "vm/watchdog.rs"]
+mod watchdog;

@@ -10,6 +10,7 @@
 pub mod log2;
 pub mod process;
 pub mod runqlat;
+pub mod stall;
 pub mod task;
 
 /// An ELF object for `bpfel-unknown-none`, built by `cargo xtask ebpf`: one for every kernel with BTF.
@@ -32,6 +33,10 @@ pub static PROCESS: &[u8] = object!("../objects/process.bpf.o");
 /// What happens on the run queues: [`runqlat`].
 #[cfg(not(target_arch = "bpf"))]
 pub static RUNQLAT: &[u8] = object!("../objects/runqlat.bpf.o");
+
+/// Who waits longest for the sched_ext scheduler: [`stall`].
+#[cfg(not(target_arch = "bpf"))]
+pub static STALL: &[u8] = object!("../objects/stall.bpf.o");
 
 /// Loaders read an object's tables in place, and those hold 64-bit words.
 #[cfg(not(target_arch = "bpf"))]

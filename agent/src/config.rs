@@ -313,12 +313,18 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         ("node] pods_record_interval_ms", node.pods_record_interval_ms),
         ("pods] interval_ms", config.pods.interval_ms),
         ("runqlat] interval_ms", config.runqlat.interval_ms),
+        ("scheduler.watchdog] interval_ms", config.scheduler.watchdog.interval_ms),
+        ("scheduler] event_interval_ms", config.scheduler.event_interval_ms),
         ("usage] interval_ms", config.usage.interval_ms),
     ] {
         let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());
         if !INTERVAL_MS.contains(&value_ms) {
             errors.push(format!("[{key}: {value_ms} is outside {min} to {max}, such as 1000"));
         }
+    }
+    let percent = config.scheduler.watchdog.warn_percent;
+    if !(1..=99).contains(&percent) {
+        errors.push(format!("[scheduler.watchdog] warn_percent: {percent} is outside 1 to 99, such as 33"));
     }
     let (value_ms, min) = (node.usage_record_interval_ms, USAGE_RECORD_INTERVAL_MIN_MS);
     if !(min..=*INTERVAL_MS.end()).contains(&value_ms) {
@@ -336,6 +342,15 @@ fn is_http_url(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_at_nothing_or_at_the_end_is_refused() {
+        for (percent, errors) in [(0, 1), (1, 0), (50, 0), (99, 0), (100, 1)] {
+            let (config, mut found) = parse(&format!("[scheduler.watchdog]\nwarn_percent = {percent}\n"));
+            validate(&config, &mut found);
+            assert_eq!(found.len(), errors, "{percent}: {found:?}");
+        }
+    }
 
     #[test]
     fn every_section_reports_its_error_at_once() {

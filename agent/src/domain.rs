@@ -4,6 +4,7 @@
 //! wire has its own types in [`crate::api`]. Kernel fields keep the kernel's names; units come last.
 
 pub mod bss;
+pub mod event;
 pub mod exit;
 pub mod histogram;
 pub mod pod;
@@ -13,3 +14,4 @@ pub mod scheduler;
 pub mod source;
 pub mod top;
 pub mod usage;
+pub mod watchdog;

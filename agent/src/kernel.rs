@@ -6,6 +6,7 @@ pub mod btf;
 pub mod heap;
 pub mod processes;
 pub mod programs;
+pub mod realtime;
 pub mod retry;
 pub mod tasks;
 pub mod types;

@@ -1,4 +1,5 @@
-//! `cargo xtask bench runqlat`: what measuring every switch of tasks costs, beside bcc's runqlat. Needs root.
+//! `cargo xtask bench runqlat`: what measuring every switch of tasks costs, beside bcc's runqlat and the same in bpftrace.
+//! Needs root.
 //!
 //! The load is the hardest there is for such a program: two threads on one CPU that do nothing but wake each other
 //! through pipes. Costs per switch are the kernel's own (`BPF_ENABLE_STATS`, whose clock readings are in them); what the
@@ -32,35 +33,53 @@ fn main() -> Result<()> {
     println!("loaded and attached in {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
     let ours = cost(&["sched_switch"])?;
     drop(source);
-    let peer = Peer::start().map_err(|error| println!("bcc's runqlat: not measured ({error:#})")).ok();
-    let theirs = peer.as_ref().map(|_| cost(&["sched_switch", "sched_wakeup", "sched_wakeup_new"]));
-    drop(peer);
+    let theirs = cost_of(Peer::bcc(), &["sched_switch", "sched_wakeup", "sched_wakeup_new"]);
     println!("per switch, everything that runs for it:");
     println!("  sextant               {ours:>7.0} ns, by cgroup, with CPU time, migrations and blame");
-    if let Some(theirs) = theirs {
-        let theirs = theirs?;
-        println!("  bcc runqlat -P        {theirs:>7.0} ns = {:.1} x, waits by process only", theirs / ours);
+    match theirs {
+        Ok(theirs) => {
+            println!(
+                "  bcc runqlat -P        {theirs:>7.0} ns = {:.1} x, waits by process only",
+                theirs / ours
+            );
+        }
+        Err(error) => println!("  bcc runqlat -P        not measured: {error:#}"),
     }
     println!("round trips a second, best of {ROUNDS}:");
-    // In turns, so that a change of the machine's pace meets all three.
-    let (mut bare, mut with_ours, mut with_theirs) = (0.0_f64, 0.0_f64, 0.0_f64);
+    // In turns, so that a change of the machine's pace meets all of them.
+    let (mut bare, mut with_ours) = (0.0_f64, 0.0_f64);
+    let (mut with_bcc, mut with_bpftrace) = (Ok(0.0_f64), Ok(0.0_f64));
     for _ in 0..ROUNDS {
         bare = bare.max(round_trips()?);
         let source = RunqlatSource::start(&roots, &Config::default())?;
         with_ours = with_ours.max(round_trips()?);
         drop(source);
-        if let Ok(peer) = Peer::start() {
-            with_theirs = with_theirs.max(round_trips()?);
-            drop(peer);
+        better(&mut with_bcc, Peer::bcc());
+        better(&mut with_bpftrace, Peer::bpftrace());
+    }
+    println!("  nothing               {bare:>9.0}");
+    for (name, rate) in
+        [("sextant", Ok(with_ours)), ("bcc runqlat -P", with_bcc), ("bpftrace", with_bpftrace)]
+    {
+        match rate {
+            Ok(rate) => println!("  {name:<21} {rate:>9.0}, {:.1} % less", (1.0 - rate / bare) * 100.0),
+            Err(error) => println!("  {name:<21} not measured: {error:#}"),
         }
     }
-    let loss = |rate: f64| (1.0 - rate / bare) * 100.0;
-    println!("  nothing               {bare:>9.0}");
-    println!("  sextant               {with_ours:>9.0}, {:.1} % less", loss(with_ours));
-    if with_theirs > 0.0 {
-        println!("  bcc runqlat -P        {with_theirs:>9.0}, {:.1} % less", loss(with_theirs));
-    }
     Ok(())
+}
+
+/// See [`cost`], while a peer runs.
+fn cost_of(peer: Result<Peer>, names: &[&str]) -> Result<f64> {
+    let _peer = peer?;
+    cost(names)
+}
+
+/// Another round beside a peer, unless it failed before.
+fn better(rate: &mut Result<f64>, peer: Result<Peer>) {
+    if let Ok(before) = rate {
+        *rate = peer.and_then(|_running| Ok(before.max(round_trips()?)));
+    }
 }
 
 /// Mean time per switch in the loaded programs of these names, the first of which runs once per switch, ns; the lowest
@@ -132,20 +151,37 @@ fn round_trips() -> Result<f64> {
     Ok(rate)
 }
 
-/// bcc's runqlat (the one in C, with CO-RE), a histogram per process.
+/// Another program that measures how long tasks wait.
 struct Peer(Child);
 
+/// The time from being made runnable to being switched to, as one histogram of all tasks.
+const BPFTRACE: &str = "
+    tracepoint:sched:sched_wakeup, tracepoint:sched:sched_wakeup_new { @runnable[args->pid] = nsecs; }
+    tracepoint:sched:sched_switch {
+        if (args->prev_state == 0) { @runnable[args->prev_pid] = nsecs; }
+        if (@runnable[args->next_pid]) { @waits = hist(nsecs - @runnable[args->next_pid]); }
+        delete(@runnable[args->next_pid]);
+    }";
+
 impl Peer {
-    fn start() -> Result<Self> {
+    /// The one in C, with CO-RE; a histogram per process.
+    fn bcc() -> Result<Self> {
         let mut runqlat = Command::new("runqlat");
-        runqlat.args(["-P", "3600"]).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut peer = Self(runqlat.spawn().context("cannot start it")?);
-        // It is attached when a program of its own shows up.
+        Self::start(runqlat.args(["-P", "3600"]), shortened("sched_wakeup_new"))
+    }
+
+    fn bpftrace() -> Result<Self> {
+        let mut bpftrace = Command::new("bpftrace");
+        Self::start(bpftrace.args(["-e", BPFTRACE]), "sched_switch")
+    }
+
+    /// It is attached when a program of its own shows up.
+    fn start(command: &mut Command, program: &str) -> Result<Self> {
+        let before = named(program);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut peer = Self(command.spawn().context("cannot start it")?);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !loaded_programs()
-            .flatten()
-            .any(|info| info.name_as_str() == Some(shortened("sched_wakeup_new")))
-        {
+        while named(program) == before {
             if let Some(status) = peer.0.try_wait()? {
                 let mut said = String::new();
                 peer.0.stderr.take().context("no stderr")?.read_to_string(&mut said)?;
@@ -157,6 +193,11 @@ impl Peer {
         thread::sleep(Duration::from_millis(200));
         Ok(peer)
     }
+}
+
+/// Loaded programs of this name.
+fn named(name: &str) -> usize {
+    loaded_programs().flatten().filter(|info| info.name_as_str() == Some(name)).count()
 }
 
 impl Drop for Peer {

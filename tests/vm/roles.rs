@@ -95,13 +95,13 @@ fn at_receiver(receiver: &Role) -> Result<Value> {
     })
 }
 
-fn ask(role: &Role, path: &str) -> Result<Value> {
+pub(super) fn ask(role: &Role, path: &str) -> Result<Value> {
     let body = curl(&format!("{}{path}", role.url))?;
     serde_json::from_slice(&body)
         .with_context(|| format!("{path} gave no JSON: {}", String::from_utf8_lossy(&body)))
 }
 
-fn curl(url: &str) -> Result<Vec<u8>> {
+pub(super) fn curl(url: &str) -> Result<Vec<u8>> {
     let done = Command::new("curl").args(["-s", "--fail-with-body", "--max-time", "60", url]).output()?;
     ensure!(done.status.success(), "{url}: {}", String::from_utf8_lossy(&done.stdout));
     Ok(done.stdout)

@@ -28,7 +28,7 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
-    /// A look at every switch of tasks: bcc's runqlat
+    /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
     /// A walk over all processes in the kernel: /proc
     Tasks,
@@ -53,7 +53,7 @@ impl What {
         match self {
             Self::Bss => &[("bpftool", "bpftool")],
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
-            Self::Runqlat => &[("runqlat", "libbpf-tools")],
+            Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }

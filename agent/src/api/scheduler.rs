@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use super::bss;
 use crate::domain::{exit, scheduler as domain};
 
+pub mod event;
+
 /// The sched_ext scheduler of one node at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Scheduler {
@@ -45,6 +47,11 @@ pub struct Scheduler {
     pub variables: Vec<Variable>,
     /// Variables that are listed but not read.
     pub unread: Vec<Unread>,
+    /// How near the kernel's watchdog is to ejecting it; null while none is enabled.
+    pub watchdog: Option<event::Margin>,
+    /// Warnings of that since the node agent began.
+    #[serde(default)]
+    pub stall_warnings: u64,
     /// How the last scheduler ended.
     pub last_exit: Option<Exit>,
 }
@@ -174,6 +181,8 @@ impl From<&domain::SchedulerReading> for Scheduler {
             sections: layout.sections.iter().map(Section::from).collect(),
             variables: reading.values().map(Variable::from).collect(),
             unread: layout.unread.iter().map(Unread::from).collect(),
+            watchdog: reading.margin.as_ref().map(event::Margin::from),
+            stall_warnings: reading.stall_warnings,
             last_exit: reading.last_exit.as_ref().map(Exit::from),
         }
     }

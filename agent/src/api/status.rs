@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::batch::Accounts;
 use super::runqueue::Recent;
 use super::scheduler::Exit;
+use super::scheduler::event::Margin;
 use crate::domain::source::SourceHealth;
 
 pub mod text;
@@ -65,8 +66,24 @@ pub struct Scheduler {
     pub absent: BTreeMap<String, String>,
     /// Variables of the scheduler that are read.
     pub variables: usize,
+    /// How near the kernel's watchdog is to ejecting it; null while none is enabled.
+    pub watchdog: Option<Watchdog>,
     /// How the last scheduler ended.
     pub last_exit: Option<Exit>,
+}
+
+/// How near the kernel's watchdog is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Watchdog {
+    /// The figures.
+    #[serde(flatten)]
+    pub margin: Margin,
+    /// The longest wait as a share of the timeout, 0 to 1; null without a timeout.
+    pub share: Option<f64>,
+    /// `namespace/name` or the uid of the pod whose task waits longest, if it is one's.
+    pub pod: Option<String>,
+    /// Warnings since the node agent began.
+    pub warnings: u64,
 }
 
 /// A counter since the scheduler was loaded.

@@ -71,7 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
         pods: sources.pods.clone(),
         usage: sources.usage.clone(),
         runqueues: sources.runqueues.clone(),
-        exits: sources.exits,
+        events: sources.events,
         posts,
     };
     let spool = delivery.spool.clone();

@@ -1,7 +1,7 @@
 //! What the node says to its receiver: readings, exits, pods and posted records, serialised and spooled.
 //!
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
-//! - an exit: at once;
+//! - an event of the scheduler (its end, a warning, what the kernel counted): at once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
 //! - usage and waits for CPUs: with the first collection after [`Pace::usage`]; their counters grow, so that nothing
 //!   between two is missed;
@@ -20,7 +20,7 @@ use crate::api::record::{Body, Record};
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
-use crate::domain::exit::SchedulerExit;
+use crate::domain::event::SchedulerEvent;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::scheduler::SchedulerReading;
@@ -47,7 +47,7 @@ pub(super) struct Inputs {
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
-    pub(super) exits: mpsc::Receiver<SchedulerExit>,
+    pub(super) events: mpsc::Receiver<SchedulerEvent>,
     pub(super) posts: mpsc::Receiver<Post>,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     loop {
         tokio::select! {
             () = cancel.cancelled() => break,
-            Some(exit) = inputs.exits.recv() => writer.record(Body::SchedulerExit((&exit).into())).await,
+            Some(event) = inputs.events.recv() => writer.record(event_body(event)).await,
             Some(post) = inputs.posts.recv(), if posts.len() < POSTS_AT_ONCE => {
                 let writer = Arc::clone(&writer);
                 posts.spawn(async move { writer.posted(post).await });
@@ -109,8 +109,8 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
             }
         }
     }
-    while let Ok(exit) = inputs.exits.try_recv() {
-        writer.record(Body::SchedulerExit((&exit).into())).await;
+    while let Ok(event) = inputs.events.try_recv() {
+        writer.record(event_body(event)).await;
     }
     while let Ok(post) = inputs.posts.try_recv() {
         writer.posted(post).await;
@@ -124,6 +124,14 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     }
     let reading = inputs.scheduler.borrow().clone();
     writer.scheduler(&reading).await;
+}
+
+fn event_body(event: SchedulerEvent) -> Body {
+    match event {
+        SchedulerEvent::Ended(exit) => Body::SchedulerExit((&exit).into()),
+        SchedulerEvent::Warned(warning) => Body::SchedulerWarning((&warning).into()),
+        SchedulerEvent::Counted(change) => Body::SchedulerEvent(change.into()),
+    }
 }
 
 /// What the receiver was last told.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bss::{BssField, BssRecord};
 use super::exit::SchedulerExit;
+use super::watchdog::Margin;
 
 /// `/sys/kernel/sched_ext/state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -196,6 +197,10 @@ pub struct SchedulerReading {
     pub bss: BssRecord,
     /// For each field of the record without a value: why.
     pub bss_absent: Vec<(BssField, String)>,
+    /// How near its ejection is; `None` while none is loaded.
+    pub margin: Option<Margin>,
+    /// Warnings said since this process began.
+    pub stall_warnings: u64,
     /// How the last scheduler ended.
     pub last_exit: Option<SchedulerExit>,
 }

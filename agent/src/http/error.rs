@@ -40,6 +40,9 @@ pub enum ApiError {
     /// No such route.
     #[error("no such endpoint: {0} (GET / lists them)")]
     NotFound(String),
+    /// No such node.
+    #[error("no records of a node {0:?} (GET /api/v1/nodes lists them)")]
+    NoNode(String),
     /// The request was not answered in time.
     #[error("request took longer than {0} ms")]
     Timeout(u64),
@@ -98,7 +101,7 @@ impl ApiError {
                 StatusCode::BAD_REQUEST
             }
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoNode(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {

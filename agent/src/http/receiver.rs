@@ -2,6 +2,7 @@
 //!
 //! - `POST /api/v1/ingest` takes a node's batch ([`crate::api::batch`]); the answer means that it is on disk
 //! - `GET /api/v1/nodes` every node: its lag, what became of its records, its scheduler
+//! - `GET /api/v1/nodes/{node}/scheduler` one node's scheduler whole, and what happened to it lately
 //! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
 //! - `GET /api/v1/metrics` the BSS record that was posted last, to any node or here
 //! - `GET /api/v1/pods` what each pod of the fleet uses and how it waits for a CPU
@@ -14,8 +15,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -31,6 +32,7 @@ use crate::api::bss::{Record, Retrieved};
 use crate::api::envelope::{Enveloped, Failure, Message};
 use crate::api::nodes::Nodes;
 use crate::api::pods::FleetPodPidsList;
+use crate::api::scheduler::event::NodeHistory;
 use crate::receiver::ingest::{Ingest, IngestError};
 
 pub mod exposition;
@@ -64,6 +66,7 @@ impl ReceiverState {
         common::openapi_json,
         ingest,
         nodes,
+        node_scheduler,
         post_metrics,
         get_metrics,
         pods::pods,
@@ -84,6 +87,7 @@ pub fn router(state: &ReceiverState) -> Router {
     let routes = Router::new()
         .route("/api/v1/ingest", post(ingest))
         .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/nodes/{node}/scheduler", get(node_scheduler))
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
         .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
@@ -123,6 +127,18 @@ pub(super) async fn ingest(
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "receiver", responses((status = 200, body = Nodes)))]
 pub(super) async fn nodes(State(receiver): State<ReceiverState>) -> Json<Nodes> {
     Json(receiver.ingest.fleet().nodes((receiver.common.clock)()))
+}
+
+/// One node's scheduler, its last ends, the warnings before them, and what the kernel counted.
+#[utoipa::path(get, path = "/api/v1/nodes/{node}/scheduler", tag = "receiver",
+    params(("node" = String, Path, description = "the node's name")),
+    responses((status = 200, body = NodeHistory), (status = 404, body = Failure)))]
+pub(super) async fn node_scheduler(
+    State(receiver): State<ReceiverState>,
+    node: Result<Path<String>, PathRejection>,
+) -> Result<Json<NodeHistory>, ApiError> {
+    let Path(node) = node.map_err(|error| ApiError::NoNode(error.body_text()))?;
+    receiver.ingest.fleet().scheduler(&node).map(Json).ok_or(ApiError::NoNode(node))
 }
 
 /// Takes one BSS record or a batch.

@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::Identity;
 use crate::api::runqueue::Recent;
 use crate::api::scheduler::Exit;
-use crate::api::status::{Counter, Delivery, Node, Pod, Pods, Scheduler, Source, Status, Waiting, age_ms};
+use crate::api::scheduler::event::Margin;
+use crate::api::status::{
+    Counter, Delivery, Node, Pod, Pods, Scheduler, Source, Status, Waiting, Watchdog, age_ms,
+};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::pod::{self, PodMap};
 use crate::domain::rate::{Reading, per_second};
@@ -101,7 +104,7 @@ pub fn build(snapshots: Snapshots<'_>, now_ns: i64) -> Status {
             timestamp: rfc3339_seconds(now_ns),
             uptime_s: age_ms(identity.started_at_ns, now_ns) / 1_000,
         },
-        scheduler: scheduler(&snapshots.scheduler, now_ns),
+        scheduler: scheduler(&snapshots.scheduler, snapshots.pods, now_ns),
         sources: snapshots.sources.iter().map(|health| Source::new(health, now_ns)).collect(),
         pods: Pods {
             waiting: waiting(snapshots.pods, snapshots.runqueues),
@@ -111,7 +114,7 @@ pub fn build(snapshots: Snapshots<'_>, now_ns: i64) -> Status {
     }
 }
 
-fn scheduler(pair: &Pair, now_ns: i64) -> Scheduler {
+fn scheduler(pair: &Pair, pods: &PodMap, now_ns: i64) -> Scheduler {
     let now = &*pair.now;
     let before = pair.before.as_deref();
     let rate = |value: u64, previous: &dyn Fn(&SchedulerReading) -> Option<u64>| {
@@ -143,8 +146,21 @@ fn scheduler(pair: &Pair, now_ns: i64) -> Scheduler {
             .collect(),
         absent: now.bss_absent.iter().map(|(field, why)| (field.name().to_owned(), why.clone())).collect(),
         variables: now.raw.len(),
+        watchdog: watchdog(now, pods),
         last_exit: now.last_exit.as_ref().map(Exit::from),
     }
+}
+
+fn watchdog(now: &SchedulerReading, pods: &PodMap) -> Option<Watchdog> {
+    let margin = now.margin.as_ref()?;
+    let waits = |pod: &&pod::Pod| {
+        tasks(pod).any(|task| Some(task.key.pid) == margin.longest.as_ref().map(|it| it.pid))
+    };
+    let pod = pods.pods.iter().find(waits).map(|pod| match (&pod.namespace, &pod.name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        _ => pod.uid.0.clone(),
+    });
+    Some(Watchdog { margin: Margin::from(margin), share: margin.share(), pod, warnings: now.stall_warnings })
 }
 
 /// Both halves of the epoch: either one changes with the scheduler.

@@ -85,6 +85,7 @@ pub(super) mod samples {
         Bound, Cpu, CpuQuota, CpuShare, DeviceIo, Io, Limits, Memory, MemoryEvents, Pressure, Pressures,
         Rates, Stall, Throttling, Usage, UsageMap,
     };
+    use crate::domain::watchdog::{Margin, Wait};
 
     pub(in crate::http) fn reading(mono_ns: u64, dispatches: u64) -> SchedulerReading {
         let variable = |name: &str, kind, size| Variable {
@@ -140,6 +141,20 @@ pub(super) mod samples {
             raw: vec![dispatches, u64::MAX, 1, 2],
             bss,
             bss_absent: vec![(BssField::UserschedPid, "no such variable in any section".to_owned())],
+            margin: Some(Margin {
+                timeout_ns: Some(5_000_000_000),
+                longest: Some(Wait {
+                    tid: 717_721,
+                    pid: 717_720,
+                    comm: "wor\u{1b}ker".to_owned(),
+                    cgroup_id: 4_711,
+                    wait_ns: 2_600_000_000,
+                }),
+                waiting: 3,
+                longest_of_epoch_ns: 2_600_000_000,
+                absent: None,
+            }),
+            stall_warnings: 1,
             last_exit: Some(SchedulerExit {
                 ops: "lavd".to_owned(),
                 enable_seq: 2,

@@ -108,7 +108,9 @@ impl Types {
     /// Malformed types.
     pub fn enumerator(&self, of: &str, name: &str) -> Result<Option<i64>, TypesError> {
         let btf = Btf::parse(&self.bytes)?;
-        let Some(ty) = btf.find(Kind::Enum, of) else { return Ok(None) };
+        let Some(ty) = btf.find(Kind::Enum, of).or_else(|| btf.find(Kind::Enum64, of)) else {
+            return Ok(None);
+        };
         Ok(btf.enumerators(&ty).find(|(_, found)| *found == name).map(|(value, _)| value))
     }
 }

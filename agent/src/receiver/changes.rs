@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::api::runqueue::record::NodeRunqueue;
+use crate::api::scheduler::event::{CounterChange, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
 use crate::api::usage::record::NodeUsage;
 
@@ -19,6 +20,10 @@ pub enum Kind {
     Scheduler,
     /// A scheduler ended.
     SchedulerExit,
+    /// A scheduler came near its ejection.
+    SchedulerWarning,
+    /// The kernel counted something of its scheduler.
+    SchedulerEvent,
     /// Its pods.
     Pods,
     /// What they use.
@@ -29,14 +34,28 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Scheduler, Self::SchedulerExit, Self::Pods, Self::Usage, Self::Runqueue];
+    pub const ALL: [Self; 7] = [
+        Self::Scheduler,
+        Self::SchedulerExit,
+        Self::SchedulerWarning,
+        Self::SchedulerEvent,
+        Self::Pods,
+        Self::Usage,
+        Self::Runqueue,
+    ];
+
+    /// It happened, and replaces nothing that happened before.
+    const fn happens(self) -> bool {
+        matches!(self, Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent)
+    }
 
     /// The record's own word for it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scheduler => "scheduler",
             Self::SchedulerExit => "scheduler_exit",
+            Self::SchedulerWarning => "scheduler_warning",
+            Self::SchedulerEvent => "scheduler_event",
             Self::Pods => "pods",
             Self::Usage => "usage",
             Self::Runqueue => "runqueue",
@@ -53,7 +72,7 @@ pub struct Change {
     pub node: Arc<str>,
     /// Of what.
     pub kind: Kind,
-    /// How often this value was replaced before; exits replace nothing, and count too.
+    /// How often this value was replaced before; happenings replace nothing, and count too.
     pub version: u64,
 }
 
@@ -64,6 +83,10 @@ pub enum Sample {
     Scheduler(Arc<Scheduler>),
     /// Of [`Kind::SchedulerExit`].
     SchedulerExit(Exit),
+    /// Of [`Kind::SchedulerWarning`].
+    SchedulerWarning(StallWarning),
+    /// Of [`Kind::SchedulerEvent`].
+    SchedulerEvent(CounterChange),
     /// Of [`Kind::Pods`].
     Pods(Arc<crate::api::pods::Pods>),
     /// Of [`Kind::Usage`].
@@ -82,7 +105,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Something of a node changed at this wall time; its id. The place that the value had before is gone, except that
-    /// of an exit, which is until it is [forgotten](Self::forget).
+    /// of a happening, which is until it is [forgotten](Self::forget).
     pub(super) fn note(&mut self, node: &Arc<str>, kind: Kind, now_ns: i64) -> i64 {
         let id = now_ns.max(self.last_id.saturating_add(1));
         self.last_id = id;
@@ -90,7 +113,7 @@ impl Changes {
         let before = self.latest.get(&key).copied();
         let version = before.map_or(0, |(_, version)| version + 1);
         if let Some((before, _)) = before
-            && kind != Kind::SchedulerExit
+            && !kind.happens()
         {
             self.order.remove(&before);
         }

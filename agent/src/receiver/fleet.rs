@@ -17,12 +17,19 @@ use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
 use crate::api::record::{Body, Record};
+use crate::api::scheduler::event::{CounterChange, NodeHistory, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
 use crate::api::time::rfc3339_seconds;
 use crate::store::{self, Store, Stream, StreamRow};
 
 /// Exits remembered of one node: a crash loop is seen, and no more is needed.
 pub const MAX_EXITS: usize = 32;
+
+/// Warnings remembered of one node: as many as exits, which they come before.
+pub const MAX_WARNINGS: usize = 32;
+
+/// Moves of the kernel's counters remembered of one node: all 21 of the newest kernel, three times over.
+pub const MAX_EVENTS: usize = 64;
 
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
@@ -40,6 +47,8 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::BssPosted(_) => ("bss_posted", 1),
         Body::Scheduler(_) => ("scheduler", 1),
         Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
+        Body::SchedulerWarning(_) => ("scheduler_warning", MAX_WARNINGS),
+        Body::SchedulerEvent(_) => ("scheduler_event", MAX_EVENTS),
         Body::Pods(_) => ("pods", 1),
         // The last two, so that rates are known at once after a restart.
         Body::Usage(_) => ("usage", 2),
@@ -69,6 +78,9 @@ pub struct Posted {
     pub record: bss::Record,
 }
 
+/// Happenings of a sort, oldest first, with their ids among the changes.
+type Told<T> = VecDeque<(i64, T)>;
+
 #[derive(Clone, Debug, Default)]
 struct Known {
     spool_id: String,
@@ -76,8 +88,9 @@ struct Known {
     note: Note,
     stream: Stream,
     scheduler: Option<Arc<Scheduler>>,
-    /// With their ids among the changes.
-    exits: VecDeque<(i64, Exit)>,
+    exits: Told<Exit>,
+    warnings: Told<StallWarning>,
+    events: Told<CounterChange>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
@@ -186,12 +199,16 @@ impl Fleet {
                     note(Kind::Scheduler);
                 }
                 Body::SchedulerExit(exit) => {
-                    known.exits.push_back((note(Kind::SchedulerExit), exit));
-                    if known.exits.len() > MAX_EXITS
-                        && let Some((id, _)) = known.exits.pop_front()
-                    {
-                        view.changes.forget(id);
-                    }
+                    let one = (note(Kind::SchedulerExit), exit);
+                    remember(&mut known.exits, one, MAX_EXITS, &mut view.changes);
+                }
+                Body::SchedulerWarning(warning) => {
+                    let one = (note(Kind::SchedulerWarning), warning);
+                    remember(&mut known.warnings, one, MAX_WARNINGS, &mut view.changes);
+                }
+                Body::SchedulerEvent(change) => {
+                    let one = (note(Kind::SchedulerEvent), change);
+                    remember(&mut known.events, one, MAX_EVENTS, &mut view.changes);
                 }
                 Body::Pods(pods) => {
                     note(Kind::Pods);
@@ -239,9 +256,9 @@ impl Fleet {
             let known = view.nodes.get(&*change.node)?;
             Some(match change.kind {
                 Kind::Scheduler => Sample::Scheduler(known.scheduler.clone()?),
-                Kind::SchedulerExit => {
-                    Sample::SchedulerExit(known.exits.iter().find(|(id, _)| *id == change.id)?.1.clone())
-                }
+                Kind::SchedulerExit => Sample::SchedulerExit(told(&known.exits, change.id)?),
+                Kind::SchedulerWarning => Sample::SchedulerWarning(told(&known.warnings, change.id)?),
+                Kind::SchedulerEvent => Sample::SchedulerEvent(told(&known.events, change.id)?),
                 Kind::Pods => Sample::Pods(known.pods.clone()?),
                 Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
                 Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
@@ -294,13 +311,37 @@ impl Fleet {
         view.nodes.keys().filter_map(|name| name.strip_prefix(POSTED)).map(str::to_owned).collect()
     }
 
-    /// The scheduler of one node, and its last exits, oldest first.
+    /// The scheduler of one node, and what happened to it lately.
     #[must_use]
-    pub fn scheduler(&self, node: &str) -> Option<(Option<Arc<Scheduler>>, Vec<Exit>)> {
+    pub fn scheduler(&self, node: &str) -> Option<NodeHistory> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let known = view.nodes.get(node)?;
-        Some((known.scheduler.clone(), known.exits.iter().map(|(_, exit)| exit.clone()).collect()))
+        let known = view.nodes.get(node).filter(|_| !node.contains(':'))?;
+        Some(NodeHistory {
+            node: node.to_owned(),
+            scheduler: known.scheduler.as_deref().cloned(),
+            exits: values(&known.exits),
+            warnings: values(&known.warnings),
+            events: values(&known.events),
+        })
     }
+}
+
+/// The oldest makes room.
+fn remember<T>(last: &mut Told<T>, one: (i64, T), most: usize, changes: &mut Changes) {
+    last.push_back(one);
+    if last.len() > most
+        && let Some((id, _)) = last.pop_front()
+    {
+        changes.forget(id);
+    }
+}
+
+fn values<T: Clone>(told: &Told<T>) -> Vec<T> {
+    told.iter().map(|(_, value)| value.clone()).collect()
+}
+
+fn told<T: Clone>(told: &Told<T>, id: i64) -> Option<T> {
+    told.iter().find(|(found, _)| *found == id).map(|(_, value)| value.clone())
 }
 
 fn warn_unless(fits: bool, what: &str, node: &str, size_bytes: usize) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::fleet::{Fleet, MAX_EXITS};
+use super::fleet::{Fleet, MAX_EVENTS, MAX_EXITS, MAX_WARNINGS};
 use super::ingest::{Ingest, IngestError, Metrics};
 use crate::api::batch::{Ack, MAX_BODY_BYTES, MAX_RECORDS, Refused};
 use crate::api::bss;
@@ -37,6 +37,22 @@ fn exit(at_s: i64) -> Value {
         "reason": "runnable task stall", "msg": format!("{at_s}"), "detail": "", "noticed_at_ns": 0,
     });
     record(at_s, &json!({ "kind": "scheduler_exit", "body": body }))
+}
+
+fn warning(at_s: i64) -> Value {
+    let longest = json!({ "tid": 2, "pid": 1, "comm": "worker", "cgroup_id": 1, "wait_ns": 3 });
+    let body = json!({
+        "at_ns": at_s, "ops": "rustland", "enable_seq": 1, "longest": longest, "waiting": 1, "timeout_ns": 5,
+    });
+    record(at_s, &json!({ "kind": "scheduler_warning", "body": body }))
+}
+
+fn counted(at_s: i64) -> Value {
+    let body = json!({
+        "at_ns": at_s, "since_ns": 0, "ops": "rustland", "enable_seq": 1, "name": "SCX_EV_BYPASS_ACTIVATE",
+        "delta": 1, "total": 2,
+    });
+    record(at_s, &json!({ "kind": "scheduler_event", "body": body }))
 }
 
 fn pods(at_s: i64, names: &[&str]) -> Value {
@@ -156,15 +172,20 @@ async fn what_does_not_add_up_is_seen() {
 }
 
 #[tokio::test]
-async fn exits_are_the_last_ones_over_a_restart() {
+async fn what_happened_to_a_scheduler_is_the_last_of_it_over_a_restart() {
     let disk = tempfile::tempdir().unwrap();
     let (ingest, store) = receiver(&disk).await;
-    let exits: Vec<_> = (0..40).map(exit).collect();
-    send(&ingest, &batch(1, &exits)).await.unwrap();
+    let happened: Vec<_> = (0..80).flat_map(|at_s| [counted(at_s), warning(at_s), exit(at_s)]).collect();
+    send(&ingest, &batch(1, &happened)).await.unwrap();
     store.close().await;
     for ingest in [ingest, receiver(&disk).await.0] {
-        let (_, exits) = ingest.fleet().scheduler("node-1").unwrap();
-        assert_eq!((exits.len(), exits[0].msg.as_str(), exits[31].msg.as_str()), (MAX_EXITS, "8", "39"));
+        let history = ingest.fleet().scheduler("node-1").unwrap();
+        let exits: Vec<_> = history.exits.iter().map(|exit| exit.msg.as_str()).collect();
+        assert_eq!((exits.len(), exits[0], exits[31]), (MAX_EXITS, "48", "79"));
+        let warnings: Vec<_> = history.warnings.iter().map(|warning| warning.at_ns).collect();
+        assert_eq!((warnings.len(), warnings[0], warnings[31]), (MAX_WARNINGS, 48, 79));
+        let events: Vec<_> = history.events.iter().map(|change| change.at_ns).collect();
+        assert_eq!((events.len(), events[0], events[63]), (MAX_EVENTS, 16, 79), "they push nothing else out");
     }
 }
 

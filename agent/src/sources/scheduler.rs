@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! sysfs ──► epoch ──► struct_ops ──► image ──► sampler ──► SchedulerReading
-//!             │        (find maps)   (btf, layout)            ▲ record
-//!             └────► postmortem ──► SchedulerExit
+//!  │          │        (find maps)   (btf, layout)            ▲ record, watchdog
+//!  │          └────► postmortem ──► SchedulerExit
+//!  └► news (counters, numbers) ──► CounterChange, SchedulerExit of lives that nobody saw
 //! ```
 //!
 //! Invariants:
@@ -14,6 +15,7 @@
 //! - the maps of an ended life are closed as soon as its exit is said.
 
 mod bpf;
+mod counters;
 mod ctype;
 mod epoch;
 mod exit_record;
@@ -24,6 +26,8 @@ pub mod image;
 mod kernel;
 pub mod layout;
 pub mod maps;
+mod news;
+mod numbers;
 mod postmortem;
 mod record;
 pub mod sampler;
@@ -31,6 +35,7 @@ mod struct_ops;
 mod sysfs;
 mod task;
 mod user;
+pub mod watchdog;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -42,16 +47,20 @@ use self::health::Health;
 use self::image::Image;
 pub use self::kernel::KernelReader;
 use self::maps::{MapReader, ReadError};
+use self::news::News;
 use self::postmortem::Ended;
 use self::record::Fields;
 use self::struct_ops::{Shape, StructOps};
 use self::sysfs::Facts;
 pub use self::task::run;
 use self::user::Search;
+use self::watchdog::{Target, Watchdog};
 use crate::domain::bss::{BssField, BssRecord};
+use crate::domain::event::{CounterChange, SchedulerEvent};
 use crate::domain::exit::SchedulerExit;
 use crate::domain::scheduler::{Epoch, SchedulerReading, State};
 use crate::domain::source::SourceHealth;
+use crate::domain::watchdog::{Margin, StallWarning};
 use crate::host::HostRoots;
 
 /// Most ended lives whose record is awaited: more than one at a time takes a scheduler that restarts in a loop.
@@ -68,11 +77,21 @@ pub struct Config {
     /// In how many collections after a scheduler's end its exit record is looked for. The record is written
     /// within milliseconds of the end; five collections forgive a busy machine.
     pub exit_record_looks: u32,
+    /// Shortest time between two events of one kernel counter, ms; further moves are summed. The newest kernel has 21
+    /// counters: two events a second at most.
+    pub event_interval_ms: u64,
+    /// The watchdog margin.
+    pub watchdog: watchdog::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { large_section_interval_ms: 10_000, exit_record_looks: 5 }
+        Self {
+            large_section_interval_ms: 10_000,
+            exit_record_looks: 5,
+            event_interval_ms: 10_000,
+            watchdog: watchdog::Config::default(),
+        }
     }
 }
 
@@ -81,6 +100,10 @@ impl Default for Config {
 pub struct Collection {
     /// The scheduler now.
     pub reading: SchedulerReading,
+    /// Warnings of the kernel's watchdog since the last one.
+    pub warnings: Vec<StallWarning>,
+    /// What the kernel counted and is to be told.
+    pub changes: Vec<CounterChange>,
     /// Schedulers whose end became clear in this collection, oldest first.
     pub exits: Vec<SchedulerExit>,
 }
@@ -93,6 +116,10 @@ pub struct SchedulerSource {
     /// Where a struct_ops value keeps what: fixed for as long as the kernel runs.
     shape: Option<Shape>,
     epochs: Epochs,
+    news: News,
+    /// The watch on the kernel's watchdog, or why there is none.
+    watchdog: Result<Watchdog, &'static str>,
+    stall_warnings: u64,
     maps: Maps,
     ended: VecDeque<Ended>,
     last_exit: Option<SchedulerExit>,
@@ -109,12 +136,33 @@ enum Maps {
 
 struct Opened {
     image: Image,
+    timeout_ns: Option<u64>,
     fields: Fields,
     search: Search,
 }
 
 impl Maps {
     const NOT_TRIED: Self = Self::Closed { why: String::new(), wait: 0, next_wait: 1 };
+
+    /// The scheduler's timeout, or why it is not known.
+    fn timeout_ns(&self) -> Result<u64, String> {
+        match self {
+            Self::Open(opened) => {
+                opened.timeout_ns.ok_or_else(|| "this kernel does not show the timeout".to_owned())
+            }
+            Self::Closed { why, .. } => Err(format!("the timeout is not known: {why}")),
+        }
+    }
+}
+
+impl Collection {
+    /// What is to be told of it, in the order in which it happened.
+    pub fn into_events(self) -> (SchedulerReading, impl Iterator<Item = SchedulerEvent>) {
+        let warned = self.warnings.into_iter().map(SchedulerEvent::Warned);
+        let counted = self.changes.into_iter().map(SchedulerEvent::Counted);
+        let ended = self.exits.into_iter().map(SchedulerEvent::Ended);
+        (self.reading, warned.chain(counted).chain(ended))
+    }
 }
 
 impl SchedulerSource {
@@ -122,15 +170,28 @@ impl SchedulerSource {
     pub fn new(roots: &HostRoots, config: Config, reader: Box<dyn MapReader + Send>) -> Self {
         Self {
             roots: roots.clone(),
+            news: News::new(config.event_interval_ms),
+            watchdog: Err("not watched"),
             config,
             reader,
             shape: None,
             epochs: Epochs::default(),
+            stall_warnings: 0,
             maps: Maps::NOT_TRIED,
             ended: VecDeque::new(),
             last_exit: None,
             health: Health::default(),
         }
+    }
+
+    /// The same, with a thread that watches how near the kernel's watchdog is; `wall` is the wall time.
+    #[must_use]
+    pub fn watching(mut self, wall: fn() -> i64) -> Self {
+        let settings = self.config.watchdog;
+        let start = || Watchdog::start(settings, &self.roots.sys, wall);
+        self.watchdog =
+            if settings.enabled { Ok(start()) } else { Err("switched off: scheduler.watchdog.enabled") };
+        self
     }
 
     /// Reads once. Blocks for some 100 us; a scheduler's first collection for some 10 ms.
@@ -148,11 +209,17 @@ impl SchedulerSource {
                 let exits = self.look_at_ended();
                 let reading =
                     SchedulerReading { at_ns, mono_ns, state, bss_absent, last_exit, ..Default::default() };
-                return Collection { reading, exits };
+                return Collection { reading, exits, ..Collection::default() };
             }
         };
         self.follow(&facts, at_ns);
-        let exits = self.look_at_ended();
+        let mut exits = self.look_at_ended();
+        let unseen = self.news.look(&facts, self.epochs.life(), at_ns);
+        if let Some(exit) = unseen.last() {
+            self.last_exit = Some(exit.clone());
+        }
+        exits.extend(unseen);
+        let warnings = self.warnings();
         let mut reading = SchedulerReading {
             at_ns,
             mono_ns,
@@ -167,8 +234,41 @@ impl SchedulerSource {
             ..Default::default()
         };
         let trouble = self.sample(&mut reading);
-        self.health.done(started, at_ns, &reading.state, trouble);
-        Collection { reading, exits }
+        let lacks = self.watch(&mut reading, trouble.is_some());
+        self.health.done(started, at_ns, &reading.state, trouble, lacks);
+        Collection { reading, warnings, changes: self.news.take_changes(), exits }
+    }
+
+    fn warnings(&mut self) -> Vec<StallWarning> {
+        let warnings: Vec<_> =
+            self.watchdog.as_ref().map_or_else(|_| Vec::new(), |it| it.warnings().collect());
+        self.stall_warnings += warnings.len() as u64;
+        warnings
+    }
+
+    /// Tells the watchdog whom to watch, and fills what it found into `reading`; returns what is missing.
+    fn watch(&self, reading: &mut SchedulerReading, troubled: bool) -> Vec<String> {
+        reading.stall_warnings = self.stall_warnings;
+        let running = self.epochs.life().filter(|_| reading.state == State::Enabled);
+        let watchdog = match &self.watchdog {
+            Ok(watchdog) => watchdog,
+            Err(why) => {
+                let absent = || Margin { absent: Some((*why).to_owned()), ..Margin::default() };
+                reading.margin = running.map(|_| absent());
+                return Vec::new();
+            }
+        };
+        watchdog.watch(running.map(|life| Target {
+            life: self.news.life(),
+            ops: life.ops.clone(),
+            enable_seq: life.enable_seq,
+            timeout_ns: self.maps.timeout_ns(),
+        }));
+        let Some((margin, late)) = watchdog.margin() else { return Vec::new() };
+        let absent = margin.absent.as_deref().filter(|why| *why != watchdog::NOT_YET && !troubled);
+        let absent = absent.map(|why| format!("no watchdog margin: {why}"));
+        reading.margin = Some(margin);
+        absent.into_iter().chain(late).collect()
     }
 
     /// How well the source works, as of the last collection.
@@ -176,9 +276,12 @@ impl SchedulerSource {
         self.health.report()
     }
 
-    /// Exits still waiting for their record, said as they are: for the end of the process.
-    pub fn give_up_waiting(&mut self) -> Vec<SchedulerExit> {
-        self.ended.drain(..).map(|mut ended| ended.give_up()).collect()
+    /// What would be said later, said as it is at a wall time: for the end of the process.
+    pub fn last_words(&mut self, at_ns: i64) -> Vec<SchedulerEvent> {
+        let changes =
+            self.news.last_changes(self.epochs.life(), at_ns).into_iter().map(SchedulerEvent::Counted);
+        let exits = self.ended.drain(..).map(|mut ended| SchedulerEvent::Ended(ended.give_up()));
+        changes.chain(exits).collect()
     }
 
     /// Keeps `epochs` and `maps` true to what sysfs shows.
@@ -226,7 +329,7 @@ impl SchedulerSource {
             sections = image.layout.sections.len(),
             "scheduler's maps opened"
         );
-        Ok(Opened { image, fields, search: Search::Idle })
+        Ok(Opened { image, timeout_ns: found.timeout_ns, fields, search: Search::Idle })
     }
 
     fn find(&mut self, ops: &str) -> Result<StructOps, ReadError> {
@@ -245,6 +348,7 @@ impl SchedulerSource {
     }
 
     fn bury(&mut self, life: Life, at_ns: i64) {
+        let life = self.news.ended(life, at_ns);
         let image = match std::mem::replace(&mut self.maps, Maps::NOT_TRIED) {
             Maps::Open(opened) => Ok(opened.image),
             Maps::Closed { why, .. } if why.is_empty() => Err("its maps were never opened".to_owned()),
@@ -298,7 +402,7 @@ impl SchedulerSource {
 
 impl Opened {
     fn sample(&mut self, life: &Life, proc: &Path, reading: &mut SchedulerReading) -> Result<(), ReadError> {
-        let Self { image, fields, search } = self;
+        let Self { image, fields, search, .. } = self;
         let struct_ops_map_id = image.struct_ops_map_id;
         reading.epoch = Some(Epoch { enable_seq: life.enable_seq, struct_ops_map_id });
         reading.layout = image.layout.clone();

@@ -3,7 +3,7 @@
 //! Names of schedulers, pods and processes come from outside: control characters in them are shown as `?`, so
 //! that no pod can write escape sequences to an operator's terminal. Columns are cut, never wrapped.
 
-use super::{Delivery, Node, Pods, Scheduler, Source, Status, Waiting};
+use super::{Delivery, Node, Pods, Scheduler, Source, Status, Waiting, Watchdog};
 use crate::api::table::{MAX_CELL, MAX_SENTENCE, absent_fields, clean, line, table};
 
 const BOLD: &str = "\x1b[1m";
@@ -59,11 +59,42 @@ fn scheduler(out: &mut String, scheduler: &Scheduler, color: bool) {
     });
     table(out, &["counter", "rate", "total"], &[false, true, true], rows.collect());
     absent_fields(out, &scheduler.absent);
+    if let Some(watchdog) = &scheduler.watchdog {
+        line(out, &format!("  watchdog: {}", clean(&margin(watchdog), MAX_SENTENCE)));
+    }
     if let Some(exit) = &scheduler.last_exit {
         let msg = if exit.msg.is_empty() { String::new() } else { format!(": {}", exit.msg) };
         let text = format!("last exit: {} ended as {} ({}){msg}", exit.ops, exit.kind, exit.reason);
         line(out, &format!("  {}", clean(&text, MAX_SENTENCE)));
     }
+}
+
+fn margin(watchdog: &Watchdog) -> String {
+    let margin = &watchdog.margin;
+    let mut facts = Vec::new();
+    let of = match (margin.timeout_ns, watchdog.share) {
+        (Some(timeout_ns), Some(share)) => format!(" of {} ({:.0} %)", short(timeout_ns), share * 100.0),
+        _ => String::new(),
+    };
+    match (&margin.longest, margin.timeout_ns) {
+        (Some(wait), _) => {
+            let whose = watchdog.pod.as_ref().map_or_else(String::new, |pod| format!(" in {pod}"));
+            facts.push(format!("{}[{}]{whose} waits {}{of}", wait.comm, wait.tid, short(wait.wait_ns)));
+            facts.push(format!("{} waiting", margin.waiting));
+        }
+        (None, Some(timeout_ns)) if margin.absent.is_none() => {
+            facts.push(format!("nobody waits, timeout {}", short(timeout_ns)));
+        }
+        (None, _) => {}
+    }
+    if margin.longest_of_epoch_ns > 0 {
+        facts.push(format!("longest so far {}", short(margin.longest_of_epoch_ns)));
+    }
+    if watchdog.warnings > 0 {
+        facts.push(format!("warnings {}", watchdog.warnings));
+    }
+    facts.extend(margin.absent.clone());
+    facts.join(", ")
 }
 
 fn sources(out: &mut String, sources: &[Source], color: bool) {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::app::{health, wall_ns};
 use crate::config::Config;
-use crate::domain::exit::SchedulerExit;
+use crate::domain::event::SchedulerEvent;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
@@ -18,13 +18,14 @@ use crate::domain::usage::{Target, UsageMap, targets};
 use crate::sources::{pods, runqlat, scheduler, usage};
 use crate::task::{Phase, Supervisor};
 
-/// Exits that wait to be recorded: a scheduler that restarts in a loop makes one a second.
-const EXITS_WAITING: usize = 64;
+/// Events that wait to be recorded: all counters of the newest kernel at once, three times over; the source waits
+/// while there are more.
+const EVENTS_WAITING: usize = 64;
 
 /// What the sources say.
 pub(super) struct Sources {
     pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
-    pub(super) exits: mpsc::Receiver<SchedulerExit>,
+    pub(super) events: mpsc::Receiver<SchedulerEvent>,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
@@ -33,35 +34,36 @@ pub(super) struct Sources {
 
 /// Starts every source; each is best effort.
 pub(super) fn start(supervisor: &mut Supervisor, config: &Config, registry: &mut Registry) -> Sources {
-    let (scheduler, exits, scheduler_health) = start_scheduler(supervisor, config);
+    let (scheduler, events, scheduler_health) = start_scheduler(supervisor, config);
     let (pods, pods_health) = start_pods(supervisor, config, registry);
     let (usage, usage_health) = start_usage(supervisor, config, registry, pods.clone());
     let (runqueues, runqlat_health) = start_runqlat(supervisor, config);
     let others = vec![pods_health, usage_health, runqlat_health];
     let health = health::merged(supervisor, scheduler_health, others);
-    Sources { scheduler, exits, pods, usage, runqueues, health }
+    Sources { scheduler, events, pods, usage, runqueues, health }
 }
 
 type SchedulerSide =
-    (watch::Receiver<Arc<SchedulerReading>>, mpsc::Receiver<SchedulerExit>, watch::Receiver<SourceHealth>);
+    (watch::Receiver<Arc<SchedulerReading>>, mpsc::Receiver<SchedulerEvent>, watch::Receiver<SourceHealth>);
 
 fn start_scheduler(supervisor: &mut Supervisor, config: &Config) -> SchedulerSide {
     let (out, readings) = watch::channel(Arc::new(SchedulerReading::default()));
-    let (exits_out, exits) = mpsc::channel(EXITS_WAITING);
+    let (events_out, events) = mpsc::channel(EVENTS_WAITING);
     let (health_out, health) = watch::channel(SourceHealth { name: "scheduler", ..SourceHealth::default() });
     let (roots, settings) = (config.host.clone(), config.scheduler.clone());
     let period = Duration::from_millis(config.node.interval_ms);
     let token = supervisor.token(Phase::Sources);
     supervisor.best_effort(Phase::Sources, "scheduler", move || {
         let reader = Box::new(scheduler::KernelReader::new(&roots));
-        let source = scheduler::SchedulerSource::new(&roots, settings.clone(), reader);
-        let (out, exits, health, token) = (out.clone(), exits_out.clone(), health_out.clone(), token.clone());
+        let source = scheduler::SchedulerSource::new(&roots, settings.clone(), reader).watching(wall_ns);
+        let (out, events, health, token) =
+            (out.clone(), events_out.clone(), health_out.clone(), token.clone());
         async move {
-            scheduler::run(source, period, wall_ns, out, exits, health, token).await;
+            scheduler::run(source, period, wall_ns, out, events, health, token).await;
             Ok::<_, Infallible>(())
         }
     });
-    (readings, exits, health)
+    (readings, events, health)
 }
 
 fn start_pods(

@@ -70,6 +70,7 @@ fn scheduler(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result
         ("scheduler_events", "The kernel's event counters, since the scheduler was loaded"),
         events,
     )?;
+    watchdog(writer, reading)?;
     let Some(exit) = &reading.last_exit else { return Ok(()) };
     let labels =
         [("ops", exit.ops.clone()), ("kind", exit.kind.name().to_owned()), ("reason", exit.reason.clone())];
@@ -79,6 +80,25 @@ fn scheduler(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result
     let help = "Wall time at which the last scheduler's end was noticed";
     let at = u64::try_from(exit.noticed_at_ns).ok().map(|at_ns| Number::Float(seconds(at_ns)));
     writer.gauge("scheduler_last_exit_timestamp", help, Some(&Unit::Seconds), at)
+}
+
+/// Without a scheduler there is nothing but the warnings.
+fn watchdog(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result {
+    let help = "Warnings that a task waits for a good part of the watchdog's timeout";
+    writer.counter("scheduler_stall_warnings", help, None, Some(reading.stall_warnings))?;
+    let Some(margin) = &reading.margin else { return Ok(()) };
+    let (unit, in_seconds) = (Some(&Unit::Seconds), |ns: u64| Number::Float(seconds(ns)));
+    let help = "How long a task may wait before the kernel ejects the scheduler";
+    writer.gauge("scheduler_watchdog_timeout", help, unit, margin.timeout_ns.map(in_seconds))?;
+    let walked = margin.absent.is_none() || margin.longest.is_some();
+    let longest = margin.longest.as_ref().map_or(0, |wait| wait.wait_ns);
+    let help = "The longest that a task which can run waits now";
+    writer.gauge("scheduler_longest_wait", help, unit, walked.then_some(in_seconds(longest)))?;
+    let help = "The longest wait that was seen since the scheduler was loaded";
+    let longest = walked.then_some(in_seconds(margin.longest_of_epoch_ns));
+    writer.gauge("scheduler_longest_wait_of_epoch", help, unit, longest)?;
+    let help = "Tasks that can run and wait for the scheduler";
+    writer.gauge("scheduler_waiting_tasks", help, None, walked.then_some(Number::Unsigned(margin.waiting)))
 }
 
 fn variables(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result {

@@ -4,8 +4,8 @@
 //! of each kind of each node, oldest first; with a `Last-Event-ID`, with those of them that came after it. Ids ascend over
 //! restarts as long as the clock does; an id from the future is none.
 //!
-//! A client that reads more slowly than records come gets each value's latest. Exits replace nothing: the last
-//! [`crate::receiver::fleet::MAX_EXITS`] of each node wait for it.
+//! A client that reads more slowly than records come gets each value's latest. What happens to a scheduler (exits,
+//! warnings, what the kernel counted) replaces nothing: the last of each node wait for it, as many as the fleet remembers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) struct StreamQuery {
 /// What arrives from nodes, as server-sent events.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "receiver",
     params(("kind" = Option<String>, Query,
-            description = "any of `scheduler`, `scheduler_exit`, `pods`, `usage`, `runqueue`, separated by commas; all by default"),
+            description = "any of `scheduler`, `scheduler_exit`, `scheduler_warning`, `scheduler_event`, `pods`, `usage`, `runqueue`, separated by commas; all by default"),
         ("node" = Option<String>, Query, description = "only of this node"),
         ("namespace" = Option<String>, Query, description = "only pods of this namespace"),
         ("pod" = Option<String>, Query, description = "only pods of this name"),
@@ -122,11 +122,13 @@ impl StreamQuery {
         match sample {
             Sample::Scheduler(scheduler) => json(node, &*scheduler),
             Sample::SchedulerExit(exit) => json(node, exit),
+            Sample::SchedulerWarning(warning) => json(node, warning),
+            Sample::SchedulerEvent(event) => json(node, event),
             all if self.namespace.is_none() && self.pod.is_none() => match all {
                 Sample::Pods(pods) => json(node, &*pods),
                 Sample::Usage(usage) => json(node, &*usage),
                 Sample::Runqueue(runqueue) => json(node, &*runqueue),
-                Sample::Scheduler(_) | Sample::SchedulerExit(_) => None,
+                _ => None,
             },
             Sample::Pods(all) => {
                 let pods = self.only(&all.pods, |pod| (&pod.namespace, &pod.name))?;

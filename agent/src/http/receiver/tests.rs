@@ -162,6 +162,36 @@ async fn the_fleets_pods_are_asked_for_within_limits() {
 }
 
 #[tokio::test]
+async fn what_happened_to_a_nodes_scheduler_is_told_by_its_name() {
+    let receiver = receiver().await;
+    let warning = json!({"at_ns": 7, "ops": "rustland", "enable_seq": 3, "waiting": 2, "timeout_ns": 5_000_000_000_u64,
+        "longest": {"tid": 9, "pid": 8, "comm": "worker", "cgroup_id": 4, "wait_ns": 2_500_000_000_u64}});
+    let event = json!({"at_ns": 6, "since_ns": 5, "ops": "rustland", "enable_seq": 3,
+        "name": "SCX_EV_SELECT_CPU_FALLBACK", "delta": 2, "total": 40});
+    let exit = json!({"ops": "rustland", "enable_seq": 3, "kind": "error_stall", "kind_code": 1026, "exit_code": 0,
+        "reason": "runnable task stall", "msg": "m", "detail": "d", "noticed_at_ns": 8});
+    let bodies = [
+        json!({"kind": "scheduler_event", "body": event}),
+        json!({"kind": "scheduler_warning", "body": warning}),
+        json!({"kind": "scheduler_exit", "body": exit}),
+    ];
+    let ack = post(&receiver.router, "/api/v1/ingest", batch("worker-7", 1, &bodies)).await;
+    assert_eq!(ack.text(), r#"{"acked_seq":3,"stored":3,"duplicates":0}"#);
+    let told = get(&receiver.router, "/api/v1/nodes/worker-7/scheduler").await.json();
+    let expected = json!({"node": "worker-7", "scheduler": null, "exits": [exit], "warnings": [warning], "events": [event]});
+    assert_eq!(told, expected);
+    post(&receiver.router, "/api/v1/metrics", r#"{"nr_queued":9}"#).await;
+    for unknown in ["worker-8", "posted:local"] {
+        let answer = get(&receiver.router, &format!("/api/v1/nodes/{unknown}/scheduler")).await;
+        assert_eq!(
+            (answer.status, &answer.json()["success"]),
+            (StatusCode::NOT_FOUND, &json!(false)),
+            "{unknown}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refused_batch_names_what_is_wrong() {
     let receiver = receiver().await;
     let bad_record = batch("worker-7", 1, &[pods(), json!({"kind": "nonsense", "body": 1})]);
@@ -266,17 +296,20 @@ async fn ten_thousand_random_records_get_200_or_400_and_no_panic() {
 #[tokio::test]
 async fn random_bodies_to_every_other_endpoint() {
     let receiver = receiver().await;
+    post(&receiver.router, "/api/v1/ingest", batch("worker-7", 1, &[pods()])).await;
     let routes = get(&receiver.router, "/").await.json()["routes"].clone();
     let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics"];
     for route in routes.as_array().expect("a list") {
-        let path = route["path"].as_str().expect("text");
-        if takes_bodies.contains(&path) {
+        let path = route["path"].as_str().expect("text").replace("{node}", "worker-7");
+        if takes_bodies.contains(&path.as_str()) {
             continue;
         }
-        bombard(&receiver.router, "POST", path, "{}", 1_000, &[405]).await;
-        let request = Request::get(path).body(Body::empty()).expect("a request");
+        bombard(&receiver.router, "POST", &path, "{}", 1_000, &[405]).await;
+        let request = Request::get(&*path).body(Body::empty()).expect("a request");
         assert_eq!(status(&receiver.router, request).await, StatusCode::OK, "{path}");
     }
+    let odd = "/api/v1/nodes/%ff%00%2e%2e/scheduler";
+    bombard(&receiver.router, "GET", odd, "{}", 1_000, &[404]).await;
     bombard(&receiver.router, "GET", "/api/v1/ingest", "{}", 1_000, &[405]).await;
     bombard(&receiver.router, "GET", "/api/v1/pods/pids?node=%ff%00&node=%", "{}", 1_000, &[400]).await;
     assert_eq!(receiver.common.metrics.panics.get(), 0);

@@ -101,6 +101,16 @@ impl Life {
         let ops = facts.ops.as_ref()?.raw.clone();
         Some(Self { ops, enable_seq: facts.enable_seq.unwrap_or(0), settled: false })
     }
+
+    /// One of which only the number is known.
+    pub(super) fn unseen(enable_seq: u64) -> Self {
+        Self { ops: "unknown".to_owned(), enable_seq, settled: true }
+    }
+
+    /// Whether `enable_seq` is its own for sure.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled
+    }
 }
 
 #[cfg(test)]

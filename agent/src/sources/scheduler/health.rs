@@ -39,8 +39,15 @@ impl Health {
         self.took(started);
     }
 
-    /// sysfs was read; `trouble` is what kept the variables away.
-    pub(super) fn done(&mut self, started: Instant, at_ns: i64, state: &State, trouble: Option<String>) {
+    /// sysfs was read; `trouble` is what kept the variables away, `lacks` what else is missing.
+    pub(super) fn done(
+        &mut self,
+        started: Instant,
+        at_ns: i64,
+        state: &State,
+        trouble: Option<String>,
+        lacks: Vec<String>,
+    ) {
         (self.0.condition, self.0.lacks) = match (state, &trouble) {
             (State::Unsupported, _) => (Condition::Off, vec![NO_SCHED_EXT.to_owned()]),
             (_, Some(trouble)) => {
@@ -48,6 +55,10 @@ impl Health {
             }
             (_, None) => (Condition::Up, Vec::new()),
         };
+        if !lacks.is_empty() {
+            self.0.condition = Condition::Degraded;
+            self.0.lacks.extend(lacks);
+        }
         if trouble.is_some() {
             self.0.failures += 1;
         } else {

@@ -16,6 +16,12 @@ pub(super) struct Ended {
     noticed_at_ns: i64,
 }
 
+/// The end of a life of which only the number is known.
+pub(super) fn unseen(enable_seq: u64, noticed_at_ns: i64) -> SchedulerExit {
+    let why = "it began and ended between two looks".to_owned();
+    Ended::new(Life::unseen(enable_seq), Err(why), 1, noticed_at_ns).give_up()
+}
+
 impl Ended {
     /// A life that was found ended at `noticed_at_ns`; its record is looked for `looks` times.
     pub(super) const fn new(

@@ -22,6 +22,10 @@ pub(super) struct Shape {
     name: (usize, usize),
     /// Offsets of the callbacks, bytes.
     slots: Vec<usize>,
+    /// Offset of `timeout_ms`, bytes.
+    timeout_ms: Option<usize>,
+    /// `SCX_WATCHDOG_MAX_TIMEOUT`, ticks: the timeout of a scheduler that sets none.
+    max_timeout_ticks: Option<u64>,
 }
 
 impl Shape {
@@ -33,7 +37,7 @@ impl Shape {
         let Some(value) = btf.find(Kind::Struct, &format!("bpf_struct_ops_{ops}")) else { return Ok(None) };
         let Some((data, at)) = member(btf, &value, "data")? else { return Ok(None) };
         let mut slots = Vec::new();
-        let mut name = None;
+        let (mut name, mut timeout_ms) = (None, None);
         for member in data.members() {
             let offset = at + member.offset_bits as usize / 8;
             let ty = btf.resolve(member.ty)?;
@@ -42,11 +46,23 @@ impl Shape {
                 Kind::Array if btf.member_name(&member)? == "name" => {
                     name = ty.array().map(|(_, len)| (offset, len as usize));
                 }
+                Kind::Int if btf.member_name(&member)? == "timeout_ms" => timeout_ms = Some(offset),
                 _ => {}
             }
         }
         slots.truncate(MAX_SLOTS);
-        Ok(name.map(|name| Self { value_type_id: value.id, name, slots }))
+        let max_timeout_ticks = max_timeout_ticks(btf);
+        Ok(name.map(|name| Self { value_type_id: value.id, name, slots, timeout_ms, max_timeout_ticks }))
+    }
+
+    /// How long the scheduler of a struct_ops value may leave a task waiting, ns.
+    fn timeout_ns(&self, value: &[u8]) -> Option<u64> {
+        let at = self.timeout_ms?;
+        let bytes = value.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        match u32::from_le_bytes(bytes) {
+            0 => self.max_timeout_ticks?.checked_mul(tick_ns()),
+            timeout_ms => Some(u64::from(timeout_ms) * 1_000_000),
+        }
     }
 
     /// The name in a struct_ops value.
@@ -72,6 +88,18 @@ fn member<'a>(btf: &Btf<'a>, ty: &Type<'a>, name: &str) -> Result<Option<(Type<'
     Ok(None)
 }
 
+fn max_timeout_ticks(btf: &Btf<'_>) -> Option<u64> {
+    let consts = btf.find(Kind::Enum, "scx_consts").or_else(|| btf.find(Kind::Enum64, "scx_consts"))?;
+    let mut named = btf.enumerators(&consts).filter(|(_, name)| *name == "SCX_WATCHDOG_MAX_TIMEOUT");
+    u64::try_from(named.next()?.0).ok()
+}
+
+/// Length of the kernel's tick, ns, rounded as the kernel does: what its coarse clocks are good to.
+pub(super) fn tick_ns() -> u64 {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    u64::try_from(tick.tv_nsec).unwrap_or(0)
+}
+
 /// The shape of `struct bpf_struct_ops_<ops>` in the running kernel.
 ///
 /// # Errors
@@ -91,6 +119,8 @@ pub(super) struct StructOps {
     pub(super) info: MapInfo,
     /// Ids of the programs behind its callbacks.
     pub(super) programs: BTreeSet<u32>,
+    /// How long it may leave a task waiting before the kernel ejects it, ns; `None` where this kernel does not say.
+    pub(super) timeout_ns: Option<u64>,
 }
 
 /// The struct_ops map of the scheduler that sysfs calls `ops`.
@@ -115,7 +145,8 @@ pub(super) fn find(reader: &mut dyn MapReader, shape: &Shape, ops: &str) -> Resu
         let mut value = vec![0; map.info().value_size as usize];
         map.lookup(&mut value)?;
         if shape.name(&value) == Some(ops.as_bytes()) {
-            found.push(StructOps { info, programs: shape.programs(&value) });
+            let (programs, timeout_ns) = (shape.programs(&value), shape.timeout_ns(&value));
+            found.push(StructOps { info, programs, timeout_ns });
         }
     }
     if found.len() > 1 {

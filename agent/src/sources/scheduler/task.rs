@@ -7,14 +7,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Collection, SchedulerSource};
-use crate::domain::exit::SchedulerExit;
+use super::SchedulerSource;
+use crate::domain::event::SchedulerEvent;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 
-/// Collects every `period` until `cancel`, then says the exits whose record was still awaited.
+/// Collects every `period` until `cancel`, then says what was still awaited.
 ///
-/// `wall` stamps each collection, ns since the epoch. Returns when cancelled or when nobody takes exits any
+/// `wall` stamps each collection, ns since the epoch. Returns when cancelled or when nobody takes events any
 /// more.
 ///
 /// # Panics
@@ -24,7 +24,7 @@ pub async fn run(
     period: Duration,
     wall: fn() -> i64,
     out: watch::Sender<Arc<SchedulerReading>>,
-    exits: mpsc::Sender<SchedulerExit>,
+    events: mpsc::Sender<SchedulerEvent>,
     health: watch::Sender<SourceHealth>,
     cancel: CancellationToken,
 ) {
@@ -48,29 +48,41 @@ pub async fn run(
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return, // the runtime is going down
         };
-        let Collection { reading, exits: ended } = collection;
+        let (reading, happened) = collection.into_events();
         health.send_replace(source.health());
         out.send_replace(Arc::new(reading));
-        for exit in ended {
-            tracing::info!(
-                ops = exit.ops,
-                enable_seq = exit.enable_seq,
-                kind = exit.kind.name(),
-                reason = exit.reason,
-                msg = exit.msg,
-                detail = exit.detail,
-                "scheduler ended"
-            );
+        for event in happened {
+            log(&event);
             tokio::select! {
-                sent = exits.send(exit) => if sent.is_err() { return },
+                sent = events.send(event) => if sent.is_err() { return },
                 () = cancel.cancelled() => break,
             }
         }
     }
-    for exit in source.give_up_waiting() {
-        // Whoever takes exits drains them after this task; with the channel full nobody does.
-        if exits.try_send(exit).is_err() {
+    for event in source.last_words(wall()) {
+        // Whoever takes events drains them after this task; with the channel full nobody does.
+        if events.try_send(event).is_err() {
             return;
         }
+    }
+}
+
+/// Warnings were logged when they were made.
+fn log(event: &SchedulerEvent) {
+    match event {
+        SchedulerEvent::Ended(exit) => tracing::info!(
+            ops = exit.ops,
+            enable_seq = exit.enable_seq,
+            kind = exit.kind.name(),
+            reason = exit.reason,
+            msg = exit.msg,
+            detail = exit.detail,
+            "scheduler ended"
+        ),
+        SchedulerEvent::Counted(change) => {
+            let (ops, name, delta) = (&change.ops, &change.name, change.delta);
+            tracing::debug!(ops, name, delta, "the kernel counted");
+        }
+        SchedulerEvent::Warned(_) => {}
     }
 }

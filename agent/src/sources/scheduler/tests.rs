@@ -61,6 +61,14 @@ fn roots(dir: &Path) -> HostRoots {
     HostRoots { sys: dir.join("sys"), proc: dir.join("proc"), ..HostRoots::default() }
 }
 
+fn ends(events: Vec<SchedulerEvent>) -> Vec<(u64, ExitKind)> {
+    let exits = events.into_iter().filter_map(|event| match event {
+        SchedulerEvent::Ended(exit) => Some(exit),
+        _ => None,
+    });
+    kinds(&exits.collect::<Vec<_>>())
+}
+
 fn kinds(exits: &[SchedulerExit]) -> Vec<(u64, ExitKind)> {
     exits.iter().map(|exit| (exit.enable_seq, exit.kind)).collect()
 }
@@ -68,7 +76,7 @@ fn kinds(exits: &[SchedulerExit]) -> Vec<(u64, ExitKind)> {
 #[test]
 fn without_sched_ext_it_says_so() {
     let mut host = Host::new();
-    let Collection { reading, exits } = host.collect();
+    let Collection { reading, exits, .. } = host.collect();
     assert_eq!((reading.state, reading.epoch, exits), (State::Unsupported, None, vec![]));
     assert_eq!(reading.bss_absent.len(), 12);
     assert_eq!(host.source.health().condition, Condition::Off);
@@ -149,7 +157,7 @@ fn an_ejected_scheduler_whose_maps_live_on_is_no_scheduler() {
     host.collect();
     host.die(1026, "stopped");
     host.sysfs("disabled", 1, None);
-    let Collection { reading, exits } = host.collect();
+    let Collection { reading, exits, .. } = host.collect();
     assert_eq!(kinds(&exits), [(1, ExitKind::ErrorStall)]);
     assert!(host.kernel.kernel().maps.len() >= 3, "the stopped process still holds them");
     assert_eq!((reading.epoch, reading.bss.is_empty(), reading.layout.variables.len()), (None, true, 0));
@@ -174,7 +182,7 @@ fn a_replacement_ends_one_epoch_and_begins_another() {
     host.collect();
     host.die(64, "");
     let second = host.start(&rustland_1_0(), 2);
-    let Collection { reading, exits } = host.collect();
+    let Collection { reading, exits, .. } = host.collect();
     assert_eq!(kinds(&exits), [(1, ExitKind::Unreg)], "both copies are listed; the old one is read");
     assert_eq!(reading.epoch, Some(Epoch { enable_seq: 2, struct_ops_map_id: second }));
     assert_ne!(first, second);
@@ -186,7 +194,7 @@ fn a_number_raised_after_the_first_look_is_the_same_life() {
     let id = host.start(&rustland_1_0(), 0);
     host.collect();
     host.sysfs("enabled", 1, Some("rustland"));
-    let Collection { reading, exits } = host.collect();
+    let Collection { reading, exits, .. } = host.collect();
     assert_eq!((exits, reading.epoch), (vec![], Some(Epoch { enable_seq: 1, struct_ops_map_id: id })));
 
     let mut restarted = Host::new();
@@ -229,7 +237,7 @@ fn a_record_that_is_never_written_is_given_up() {
     stopping.collect();
     stopping.sysfs("disabled", 1, None);
     stopping.collect();
-    assert_eq!(kinds(&stopping.source.give_up_waiting()), [(1, ExitKind::None)]);
+    assert_eq!(ends(stopping.source.last_words(0)), [(1, ExitKind::None)]);
     assert_eq!(stopping.collect().exits, []);
 }
 
@@ -306,8 +314,86 @@ async fn the_task_publishes_readings_and_exits_until_cancelled() {
     };
     host.die(64, "");
     host.sysfs("disabled", 1, None);
-    let exit = exited.recv().await.expect("said");
+    let exit = loop {
+        if let SchedulerEvent::Ended(exit) = exited.recv().await.expect("said") {
+            break exit;
+        }
+    };
     assert_eq!((exit.kind, exit.noticed_at_ns), (ExitKind::Unreg, 42));
     cancel.cancel();
     task.await.expect("ends cleanly");
+}
+
+#[test]
+fn what_the_kernel_counts_is_told_and_the_rest_when_the_life_ends() {
+    let mut host = Host::new();
+    host.sysfs("disabled", 0, None);
+    host.collect();
+    host.start(&rustland_1_0(), 1);
+    let events = |host: &Host, count: u64| {
+        let file = host.dir.path().join("sys/kernel/sched_ext/root/events");
+        fs::write(file, format!("SCX_EV_BYPASS_ACTIVATE 1\nSCX_EV_SELECT_CPU_FALLBACK {count}\n"))
+            .expect("ok");
+    };
+    let told = |changes: &[CounterChange]| -> Vec<(String, u64, u64)> {
+        changes.iter().map(|it| (it.name.clone(), it.delta, it.enable_seq)).collect()
+    };
+    let (bypass, fallback) = ("SCX_EV_BYPASS_ACTIVATE".to_owned(), "SCX_EV_SELECT_CPU_FALLBACK".to_owned());
+    events(&host, 0);
+    assert_eq!(told(&host.collect().changes), [], "its number may not be its own yet");
+    assert_eq!(told(&host.collect().changes), [(bypass, 1, 1)]);
+    events(&host, 3);
+    assert_eq!(told(&host.collect().changes), [(fallback.clone(), 3, 1)]);
+    events(&host, 5);
+    assert_eq!(told(&host.collect().changes), [], "summed");
+    host.sysfs("disabled", 1, None);
+    let last = host.collect();
+    assert_eq!(told(&last.changes), [(fallback, 2, 1)]);
+    let events: Vec<_> = last.into_events().1.collect();
+    assert!(matches!(events[..], [SchedulerEvent::Counted(_)]), "the exit record is awaited: {events:?}");
+}
+
+#[test]
+fn a_life_between_two_looks_leaves_an_exit() {
+    let mut host = Host::new();
+    host.sysfs("disabled", 3, None);
+    assert_eq!(host.collect().exits, []);
+    host.sysfs("disabled", 5, None);
+    let exits = host.collect().exits;
+    assert_eq!(kinds(&exits), [(4, ExitKind::None), (5, ExitKind::None)]);
+    assert_eq!(exits[0].detail, "exit record unreadable: it began and ended between two looks");
+    assert_eq!(host.collect().reading.last_exit.map(|exit| exit.enable_seq), Some(5));
+    host.sysfs("disabled", 1_000_000, None);
+    assert_eq!(host.collect().exits.len(), 16, "bounded");
+    assert_eq!(host.collect().exits, [], "said once");
+}
+
+#[test]
+fn an_enabled_scheduler_has_a_margin_or_the_reason() {
+    let mut host = Host::new();
+    host.start(&rustland_1_0(), 1);
+    let absent = |reading: SchedulerReading| reading.margin.and_then(|margin| margin.absent);
+    assert_eq!(absent(host.collect().reading).as_deref(), Some("not watched"));
+    let roots = roots(host.dir.path());
+    let off =
+        Config { watchdog: watchdog::Config { enabled: false, ..Default::default() }, ..Config::default() };
+    let again = |config| SchedulerSource::new(&roots, config, Box::new(host.kernel.clone())).watching(|| 7);
+    let mut switched_off = again(off);
+    let reading = switched_off.collect(1, 1).reading;
+    assert_eq!(absent(reading).as_deref(), Some("switched off: scheduler.watchdog.enabled"));
+    assert_eq!(switched_off.health().condition, Condition::Up, "nobody misses it");
+
+    let mut watching = again(Config::default());
+    let reading = loop {
+        let reading = watching.collect(1, 1).reading;
+        if reading.margin.as_ref().is_some_and(|it| it.absent.as_deref() != Some(watchdog::NOT_YET)) {
+            break reading;
+        }
+        std::thread::yield_now();
+    };
+    assert!(absent(reading).is_some_and(|why| why.contains("no types of its own")));
+    assert_eq!(watching.health().condition, Condition::Degraded);
+    assert!(watching.health().lacks[0].starts_with("no watchdog margin: "), "{:?}", watching.health());
+    host.sysfs("disabled", 1, None);
+    assert_eq!(watching.collect(2, 2).reading.margin, None);
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use expect_test::expect;
 
-use super::super::{Counter, Pod, Receiver};
+use super::super::{Counter, Pod, Receiver, Watchdog};
 use super::*;
 use crate::api::batch::Accounts;
 use crate::api::runqueue::{Neighbour, Recent};
 use crate::api::scheduler::Exit;
+use crate::api::scheduler::event::{Margin, Wait};
 
 fn status() -> Status {
     let counter = |name: &str, total, per_second| Counter { name: name.to_owned(), total, per_second };
@@ -59,6 +60,24 @@ fn status() -> Status {
                 "no such variable in any section".to_owned(),
             )]),
             variables: 42,
+            watchdog: Some(Watchdog {
+                margin: Margin {
+                    timeout_ns: Some(5_000_000_000),
+                    longest: Some(Wait {
+                        tid: 718,
+                        pid: 717,
+                        comm: "stress\u{1b}".to_owned(),
+                        cgroup_id: 4_711,
+                        wait_ns: 2_600_000_000,
+                    }),
+                    waiting: 3,
+                    longest_of_epoch_ns: 2_600_000_000,
+                    absent: None,
+                },
+                share: Some(0.52),
+                pod: Some("default/web-0".to_owned()),
+                warnings: 1,
+            }),
             last_exit: Some(Exit {
                 ops: "lavd".to_owned(),
                 enable_seq: 2,
@@ -144,6 +163,7 @@ fn one_screen() {
           nr_kernel_dispatches       0.0/s                    50
           SCX_EV_BYPASS_DURATION         -                     7
           usersched_pid has no value: no such variable in any section
+          watchdog: stress?[718] in default/web-0 waits 2.60 s of 5.00 s (52 %), 3 waiting, longest so far 2.60 s, warnings 1
           last exit: lavd ended as error_stall (runnable task stall): kworker/0:1[32] failed to run for 5.120s
 
         SOURCES

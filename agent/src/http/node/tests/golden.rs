@@ -114,6 +114,7 @@ async fn status_has_rates_once_there_are_two_readings() {
           nr_user_dispatches             -   9000
           SCX_EV_SELECT_CPU_FALLBACK     -   4500
           usersched_pid has no value: no such variable in any section
+          watchdog: wor?ker[717721] in monitoring/loki-0 waits 2.60 s of 5.00 s (52 %), 3 waiting, longest so far 2.60 s, warnings 1
           last exit: lavd ended as error_stall (runnable task stall): kworker/0:1[32] failed to run for 5.120s
 
         SOURCES

@@ -56,7 +56,16 @@ async fn what_is_stored_is_told_and_what_was_stored_before_is_not_told_again() {
     send(&receiver, "a", 1, &[pods(), exit(1), exit(2)]).await;
     post(&receiver.router, "/api/v1/ingest", batch("a", 4, &[json!({"kind": "nonsense"})])).await;
     nothing_comes(&mut client).await;
-    send(&receiver, "a", 4, &[runqueue()]).await;
+    let warning = json!({"at_ns": 7, "ops": "rustland", "enable_seq": 3, "waiting": 2, "timeout_ns": 5_000_000_000_u64,
+        "longest": {"tid": 9, "pid": 8, "comm": "worker", "cgroup_id": 4, "wait_ns": 2_500_000_000_u64}});
+    let event = json!({"at_ns": 6, "since_ns": 5, "ops": "rustland", "enable_seq": 3, "name": "SCX_EV_X",
+        "delta": 2, "total": 40});
+    let both = [("scheduler_warning", warning), ("scheduler_event", event)];
+    let records = both.each_ref().map(|(kind, body)| json!({"kind": kind, "body": body}));
+    send(&receiver, "a", 4, &[&records[..], &[runqueue()]].concat()).await;
+    for (kind, body) in both {
+        assert_eq!(next(&mut client).await, (kind.to_owned(), "a".to_owned(), body));
+    }
     assert_eq!(next(&mut client).await.0, "runqueue", "the control: what is new is told");
 }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::sources::scheduler::fixture::{FakeReader, rustland_1_0, rustland_1_1};
 use crate::sources::scheduler::maps::MAP_TYPE_ARRAY;
@@ -68,4 +70,21 @@ fn missing_rights_and_vanished_maps_are_told_apart() {
 fn a_kernel_without_the_struct_has_no_such_schedulers() {
     let mut reader = FakeReader::default();
     assert!(matches!(kernel_shape(&mut reader, "hid_bpf_ops"), Err(ReadError::NoStructOps { .. })));
+}
+
+#[test]
+fn the_timeout_is_the_schedulers_own_or_the_kernels_longest() {
+    let mut reader = FakeReader::default();
+    let id = reader.load(&rustland_1_0(), true);
+    let mut shape = shape(&mut reader);
+    let timeout =
+        |reader: &mut FakeReader, shape: &Shape| find(reader, shape, "rustland").expect("loaded").timeout_ns;
+    assert_eq!(timeout(&mut reader, &shape), None, "this kernel does not name its longest");
+    shape.max_timeout_ticks = Some(7_500);
+    assert_eq!(timeout(&mut reader, &shape), Some(7_500 * tick_ns()), "none of its own");
+    let value = Arc::clone(&reader.kernel().maps[&id].value);
+    value.lock().expect("a map")[212..216].copy_from_slice(&5_000_u32.to_le_bytes());
+    assert_eq!(timeout(&mut reader, &shape), Some(5_000_000_000));
+    shape.timeout_ms = None;
+    assert_eq!(timeout(&mut reader, &shape), None, "negative control: without the field nothing is said");
 }
