@@ -14,7 +14,7 @@ use crate::receiver::pods::{PodQuery, fleet_pods};
 /// A screen of them.
 const DEFAULT_LIMIT: usize = 100;
 
-/// With two containers each a pod is some 8 KiB of JSON: an answer of 8 MiB.
+/// With two containers a pod is some 5 kB of JSON: an answer of 5 MB.
 const MAX_LIMIT: usize = 1_000;
 
 /// Query of `/api/v1/pods`.
