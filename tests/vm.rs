@@ -34,3 +34,6 @@ mod faults;
 
 #[path = "vm/watchdog.rs"]
 mod watchdog;
+
+#[path = "vm/units.rs"]
+mod units;
