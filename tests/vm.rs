@@ -29,6 +29,9 @@ mod roles;
 #[path = "vm/runqlat.rs"]
 mod runqlat;
 
+#[path = "vm/faults.rs"]
+mod faults;
+
 #[path = "vm/watchdog.rs"]
 mod watchdog;
 

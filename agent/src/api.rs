@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bss;
 pub mod envelope;
+pub mod fleet_pods;
 pub mod health;
 pub mod inspect;
 pub mod nodes;
@@ -14,6 +15,7 @@ pub mod record;
 pub mod runqueue;
 pub mod scheduler;
 pub mod status;
+pub mod stream;
 pub mod table;
 pub mod time;
 pub mod usage;

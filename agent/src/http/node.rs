@@ -6,6 +6,7 @@
 //! - `GET /api/v1/schedulers` the scheduler whole: every variable with type and value, events, last exit
 //! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
+//! - `GET /api/v1/stream` the scheduler and the pods as they are read, as server-sent events
 //!
 //! and those of [`super::common`].
 
@@ -38,6 +39,8 @@ use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
 use crate::domain::usage::UsageMap;
+
+mod stream;
 
 /// A spool commit under load takes milliseconds.
 const BUSY_RETRY_S: u64 = 1;
@@ -80,6 +83,7 @@ struct Inner {
     posted: ArcSwapOption<(Record, i64)>,
     pids: Cache<Arc<PodMap>>,
     pods: Cache<PodsWithAll>,
+    samples: stream::Samples,
 }
 
 impl NodeState {
@@ -90,16 +94,19 @@ impl NodeState {
             handles,
             history: History::default(),
             posted: ArcSwapOption::empty(),
-            pids: Cache::new(encode_pids),
+            pids: Cache::new(|map| encode_pids(map).into()),
             pods: Cache::new(|(pods, (usage, runqueues))| {
-                encode(&Pods::with_usage(pods, usage).with_runqueues(pods, runqueues))
+                encode(&Pods::with_usage(pods, usage).with_runqueues(pods, runqueues)).into()
             }),
+            samples: stream::Samples::default(),
         }))
     }
 
-    /// Keeps the last two readings for `/status`' rates until `stop`: to be spawned beside the server.
+    /// Keeps the last two readings for `/status`' rates, and numbers samples for streams, until `stop`: to be spawned
+    /// beside the server.
     pub async fn follow(&self, stop: CancellationToken) {
-        self.0.history.follow(self.0.handles.scheduler.clone(), stop).await;
+        let Inner { history, samples, handles, .. } = &*self.0;
+        tokio::join!(samples.follow(handles, &stop), history.follow(handles.scheduler.clone(), stop.clone()));
     }
 }
 
@@ -122,6 +129,7 @@ impl NodeState {
         schedulers,
         pods,
         pod_pids,
+        stream::stream,
     )
 )]
 struct NodeDoc;
@@ -140,6 +148,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/schedulers", get(schedulers))
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
+        .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)
