@@ -2,7 +2,7 @@
 //!
 //! Bounded by the store's limits on nodes; pod maps and figures of pods by their bytes; exits by number.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -213,19 +213,20 @@ impl Fleet {
         for (node, row) in newest {
             let note = serde_json::from_str(&row.note).unwrap_or_default();
             let latest = store.latest(&node).await?;
-            let records =
-                latest.iter().filter_map(|latest| match serde_json::from_slice::<Record>(&latest.bytes) {
-                    Ok(record) => Some((record, latest.bytes.len())),
+            // At the node's own times, since those of arrival are not kept; those of one kind in the order in which they
+            // came, whatever the node's clock did.
+            let mut came_at_ns = HashMap::new();
+            for latest in &latest {
+                let record: Record = match serde_json::from_slice(&latest.bytes) {
+                    Ok(record) => record,
                     Err(cause) => {
                         warn!(node, kind = latest.kind, "stored record is unreadable: {cause}");
-                        None
+                        continue;
                     }
-                });
-            // In the order in which they came, at the node's own times: when they came is not kept.
-            let mut at_ns = i64::MIN;
-            for (record, size) in records {
-                at_ns = at_ns.max(record.at_ns);
-                restored.push((at_ns, node.clone(), (record, size)));
+                };
+                let at_ns = came_at_ns.entry(latest.kind.as_str()).or_insert(i64::MIN);
+                *at_ns = record.at_ns.max(*at_ns);
+                restored.push((*at_ns, node.clone(), (record, latest.bytes.len())));
             }
             fleet.update(&node, &row.spool_id, row.last_at_ns, note, row.stream, Vec::new());
         }

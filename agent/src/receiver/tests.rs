@@ -263,3 +263,38 @@ async fn posted_records_are_stored_under_their_sender() {
     assert!(matches!(refused, Err(IngestError::Storage { .. })));
     assert_eq!(ingest.fleet().latest_posted().unwrap().record, posted(7));
 }
+
+/// A client that comes back to a receiver which was restarted meanwhile hears nothing twice, and what is new.
+#[tokio::test]
+async fn what_a_stream_has_carried_is_not_repeated_after_a_restart() {
+    let of = |node: &str, first_seq, records: &[Value]| {
+        let mut batch = batch(first_seq, records);
+        batch["node"] = json!(node);
+        batch["spool_id"] = json!(node);
+        batch
+    };
+    let told = |ingest: &Ingest, after: i64| -> (Vec<String>, i64) {
+        let (mut told, mut last) = (Vec::new(), after);
+        while let Ok((change, _)) = ingest.fleet().next_change(last, |_, _| true) {
+            told.push(format!("{} {}", change.node, change.kind.name()));
+            last = change.id;
+        }
+        (told, last)
+    };
+    let disk = tempfile::tempdir().unwrap();
+    let (ingest, store) = receiver(&disk).await;
+    send(&ingest, &of("node-2", 1, &[exit(-3), exit(-2), pods(-1, &["a"])])).await.unwrap();
+    send(&ingest, &of("node-1", 1, &[exit(-9), warning(-8)])).await.unwrap();
+    let (before, last) = told(&ingest, i64::MIN);
+    assert_eq!(before.len(), 5);
+    store.close().await;
+
+    let (again, _store) = receiver(&disk).await;
+    assert_eq!(told(&again, last), (Vec::new(), last), "it has them all");
+    let whole = told(&again, i64::MIN).0;
+    let oldest_first = ["node-1 scheduler_exit", "node-1 scheduler_warning", "node-2 scheduler_exit"];
+    assert_eq!((&whole[..3], whole.len()), (&oldest_first.map(str::to_owned)[..], 5), "others hear of all");
+    send(&again, &of("node-1", 3, &[exit(0)])).await.unwrap();
+    assert_eq!(told(&again, last).0, ["node-1 scheduler_exit"], "and of what is new");
+    assert!(last <= *again.fleet().changed().borrow(), "an id that was given is never from the future");
+}
