@@ -177,20 +177,41 @@ fn test(cache: &Cache, args: &Test) -> Result<u8> {
 /// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.
 pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
     let series = if kernels == "all" { kernel::WANTED.to_vec() } else { vec![kernels] };
-    let mut result = 0;
-    let mut done = Vec::new();
+    let mut wanted = Vec::<Kernel>::new();
     for series in series {
         let kernel = Kernel::of_series(cache, series, false)?;
-        if done.contains(&kernel.version) {
-            continue;
+        if !wanted.iter().any(|known| known.version == kernel.version) {
+            wanted.push(kernel);
         }
-        eprintln!("vm: booting {}", kernel.version);
-        let End { status, took } = guest::run(cache, &kernel, job)?;
-        eprintln!("vm: {} ended with status {status} after {:.1} s", kernel.version, took.as_secs_f64());
+    }
+    anyhow::ensure!(
+        wanted.len() < 2 || job.forward.is_empty(),
+        "name one kernel: a port is forwarded to one machine"
+    );
+    // Side by side: an emulated machine keeps one core busy, and most have two.
+    let several = wanted.len() > 1;
+    let statuses = std::thread::scope(|scope| {
+        let machines: Vec<_> = wanted
+            .iter()
+            .map(|kernel| {
+                scope.spawn(move || boot(cache, kernel, job, several.then_some(kernel.version.as_str())))
+            })
+            .collect();
+        machines.into_iter().map(|machine| machine.join()).collect::<Vec<_>>()
+    });
+    let mut result = 0;
+    for status in statuses {
+        let status = status.unwrap_or_else(|_| bail!("a machine's thread panicked"))?;
         result = if result == 0 { status } else { result };
-        done.push(kernel.version);
     }
     Ok(result)
+}
+
+fn boot(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>) -> Result<u8> {
+    eprintln!("vm: booting {}", kernel.version);
+    let End { status, took } = guest::run(cache, kernel, job, label)?;
+    eprintln!("vm: {} ended with status {status} after {:.1} s", kernel.version, took.as_secs_f64());
+    Ok(status)
 }
 
 fn forward(text: &str) -> Result<(u16, u16)> {

@@ -10,7 +10,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,8 +53,9 @@ pub(crate) struct End {
     pub(crate) took: Duration,
 }
 
-/// Boots `kernel`, runs the job, copies its output to standard output while it comes.
-pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
+/// Boots `kernel`, runs the job, copies its output to standard output while it comes; by lines that begin with `label`,
+/// if there is one.
+pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>) -> Result<End> {
     let tools = Tree::machine(cache)?;
     let root = rootfs::image(cache)?;
     let scratch = scratch::directory()?;
@@ -92,7 +93,11 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job) -> Result<End> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start QEMU")?;
-    copy_live(child.stdout.take())?;
+    let output = child.stdout.take().context("QEMU's output is not a pipe")?;
+    match label {
+        Some(label) => copy_lines(output, label)?,
+        None => copy_live(output)?,
+    }
     let ended = child.wait()?;
     let took = begin.elapsed();
     let reported = fs::read_to_string(dir.join("result")).unwrap_or_default();
@@ -149,8 +154,15 @@ pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn copy_live(output: Option<impl Read>) -> Result<()> {
-    let mut output = output.context("QEMU's output is not a pipe")?;
+fn copy_lines(output: impl Read, label: &str) -> Result<()> {
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the guest's output")?;
+        writeln!(std::io::stdout(), "{label} | {}", String::from_utf8_lossy(&line))?;
+    }
+    Ok(())
+}
+
+fn copy_live(mut output: impl Read) -> Result<()> {
     let mut terminal = std::io::stdout().lock();
     let mut buffer = [0; 8192];
     loop {
