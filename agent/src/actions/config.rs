@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_digest_is_64_hex_digits() {
-        let keys = |text: &str| Config { keys_sha256: vec![text.to_owned()], ..Config::default() }.key_digests();
+        let keys =
+            |text: &str| Config { keys_sha256: vec![text.to_owned()], ..Config::default() }.key_digests();
         assert_eq!(keys(&"0aF".repeat(22)[..64]).unwrap()[0][..2], [0x0a, 0xf0]);
         for wrong in ["", "secret", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {
             let error = keys(wrong).unwrap_err();

@@ -6,7 +6,7 @@
 //! that could be left. The file begins anew with every start, once its leftovers are gone.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ impl Journal {
                 Err(_) => {} // torn, or nothing
             }
         }
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            file.write_all(b"\n")?;
+        }
         let size_bytes = file.metadata()?.len();
         Ok((Self { path: path.to_owned(), file, size_bytes }, open))
     }
@@ -104,8 +107,6 @@ impl Journal {
     }
 }
 
-use std::io::Read;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +134,9 @@ mod tests {
         journal.file.write_all(br#"{"begin":{"id":"c","boo"#).unwrap();
         let (mut journal, open) = Journal::open(&path).unwrap();
         assert_eq!(open, [begin("b")]);
+        journal.begin(&begin("d")).unwrap();
+        let (mut journal, open) = Journal::open(&path).unwrap();
+        assert_eq!(open, [begin("b"), begin("d")], "the torn line swallows none");
         journal.clear().unwrap();
         assert_eq!(Journal::open(&path).unwrap().1, []);
     }

@@ -87,7 +87,9 @@ fn trees(root: &Path) -> Result<Vec<PathBuf>, Invalid> {
     found.sort();
     let mut inodes = Vec::new();
     found.retain(|path| {
-        let Some(metadata) = is_tree(path).then(|| std::fs::metadata(path).ok()).flatten() else { return false };
+        let Some(metadata) = is_tree(path).then(|| std::fs::metadata(path).ok()).flatten() else {
+            return false;
+        };
         let inode = (metadata.dev(), metadata.ino());
         let new = !inodes.contains(&inode);
         inodes.push(inode);
@@ -114,9 +116,14 @@ fn of_process(trees: Vec<PathBuf>, proc: &Path, pid: &str) -> Result<Vec<(PathBu
             let v2 = tree.join("cgroup.controllers").exists();
             let is_its = |controllers: &str| {
                 let bare = controllers.trim_start_matches("name=");
-                if controllers.is_empty() { v2 } else { !v2 && name.split(',').any(|one| bare.split(',').any(|it| it == one)) }
+                if controllers.is_empty() {
+                    v2
+                } else {
+                    !v2 && name.split(',').any(|one| bare.split(',').any(|it| it == one))
+                }
             };
-            let path = lines.iter().find(|(controllers, _)| is_its(controllers)).map_or("/", |(_, path)| *path);
+            let path =
+                lines.iter().find(|(controllers, _)| is_its(controllers)).map_or("/", |(_, path)| *path);
             Ok((tree, checked(path)?.to_owned()))
         })
         .collect()
@@ -124,11 +131,14 @@ fn of_process(trees: Vec<PathBuf>, proc: &Path, pid: &str) -> Result<Vec<(PathBu
 
 fn pod<'a>(name: &str, pods: &'a PodMap) -> Result<&'a Pod, Invalid> {
     let is_it = |pod: &&Pod| {
-        let named = pod.namespace.as_ref().zip(pod.name.as_ref()).map(|(space, name)| format!("{space}/{name}"));
+        let named =
+            pod.namespace.as_ref().zip(pod.name.as_ref()).map(|(space, name)| format!("{space}/{name}"));
         pod.uid.0 == name || named.is_some_and(|named| named == name)
     };
     pods.pods.iter().find(is_it).ok_or_else(|| {
-        wrong(format!("no pod {name:?} on this node: NAMESPACE/NAME or its uid (GET /api/v1/pods lists them)"))
+        wrong(format!(
+            "no pod {name:?} on this node: NAMESPACE/NAME or its uid (GET /api/v1/pods lists them)"
+        ))
     })
 }
 
@@ -140,7 +150,8 @@ fn workload(pod: &Pod) -> Result<&Container, Invalid> {
 
 fn container<'a>(id: &str, pods: &'a PodMap) -> Result<&'a Container, Invalid> {
     let all = pods.pods.iter().flat_map(|pod| &pod.containers).chain(&pods.host.containers);
-    let is_it = |one: &&Container| one.id.as_ref().is_some_and(|known| !id.is_empty() && known.0.starts_with(id));
+    let is_it =
+        |one: &&Container| one.id.as_ref().is_some_and(|known| !id.is_empty() && known.0.starts_with(id));
     let found: Vec<_> = all.filter(is_it).take(2).collect();
     match found[..] {
         [one] => Ok(one),
@@ -154,7 +165,9 @@ fn checked(path: &str) -> Result<&str, Invalid> {
     let plain = |part: &str| part != ".." && part != "." && !part.contains('\0');
     let inner = path.strip_prefix('/').filter(|_| path.len() <= MAX_PATH_BYTES);
     match inner {
-        Some(inner) if inner.is_empty() || inner.split('/').all(|part| !part.is_empty() && plain(part)) => Ok(path),
+        Some(inner) if inner.is_empty() || inner.split('/').all(|part| !part.is_empty() && plain(part)) => {
+            Ok(path)
+        }
         _ => invalid(format!("{path:?} is no path below the cgroup root, such as /system.slice/app.service")),
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn check(
     {
         return Err(Error::Protected(format!("process {pid} is protected")));
     }
-    let Some(path) = place.paths.iter().find(|path| our_paths.iter().any(|ours| is_within(path, ours))) else {
+    let Some(path) = place.paths.iter().find(|path| our_paths.iter().any(|ours| is_within(path, ours)))
+    else {
         return namespaces(place, pods, config);
     };
     Err(Error::Protected(format!("{path} is the node agent's own cgroup")))
@@ -38,9 +39,12 @@ fn namespaces(place: &Place, pods: &PodMap, config: &Config) -> Result<(), Error
         return Ok(());
     }
     for pod in &pods.pods {
-        let groups = pod.containers.iter().map(|c| &c.cgroup).chain(pod.group.iter().map(|group| &group.cgroup));
+        let groups =
+            pod.containers.iter().map(|c| &c.cgroup).chain(pod.group.iter().map(|group| &group.cgroup));
         let mut groups = groups.filter(|group| **group != "/");
-        if !groups.any(|group| place.paths.iter().any(|path| is_within(path, group) || is_within(group, path))) {
+        if !groups
+            .any(|group| place.paths.iter().any(|path| is_within(path, group) || is_within(group, path)))
+        {
             continue;
         }
         match &pod.namespace {
@@ -49,7 +53,8 @@ fn namespaces(place: &Place, pods: &PodMap, config: &Config) -> Result<(), Error
             }
             Some(_) => {}
             None => {
-                let why = format!("the namespace of pod {} is not known yet, and might be protected", pod.uid.0);
+                let why =
+                    format!("the namespace of pod {} is not known yet, and might be protected", pod.uid.0);
                 return Err(Error::Protected(why));
             }
         }
@@ -79,7 +84,11 @@ mod tests {
             containers: Vec::new(),
         };
         let pods = PodMap {
-            pods: vec![pod(Some("kube-system"), "/pods/dns"), pod(Some("shop"), "/pods/cart"), pod(None, "/pods/new")],
+            pods: vec![
+                pod(Some("kube-system"), "/pods/dns"),
+                pod(Some("shop"), "/pods/cart"),
+                pod(None, "/pods/new"),
+            ],
             ..PodMap::default()
         };
         let paths = if path == "/" { Vec::new() } else { vec![path.to_owned()] };
@@ -104,9 +113,12 @@ mod tests {
             let error = verdict(&target, path).unwrap_err();
             assert!(error.contains(why), "{target} {path}: {error}");
         }
-        for (target, path) in
-            [(Target::Node, "/"), (Target::Pid(5), "/"), (Target::Pid(5), "/pods/cart"), (Target::Pid(5), "/pods/dns2")]
-        {
+        for (target, path) in [
+            (Target::Node, "/"),
+            (Target::Pid(5), "/"),
+            (Target::Pid(5), "/pods/cart"),
+            (Target::Pid(5), "/pods/dns2"),
+        ] {
             assert_eq!(verdict(&target, path), Ok(()), "{target} {path}");
         }
     }

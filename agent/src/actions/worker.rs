@@ -99,7 +99,8 @@ fn begin(order: &Order) -> Result<(), String> {
     }
     write(Path::new("/proc/self/oom_score_adj"), "1000")?;
     if order.guarded() {
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| format!("parent's death signal: {e}"))?;
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|e| format!("parent's death signal: {e}"))?;
     }
     // A node that hangs reads no reports; that must not hold up the look at the deadline.
     fcntl_setfl(std::io::stdout(), OFlags::NONBLOCK).map_err(|e| format!("report pipe: {e}"))
@@ -129,7 +130,11 @@ fn work(order: &Order) {
         }
         let until_ns = elapsed_ns + PERIOD_NS;
         let owed_ns = pace.owed_ns(elapsed_ns, until_ns, used_ns);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, at most periods")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, at most periods"
+        )]
         burn(begun_ns + used_ns.saturating_add(owed_ns as u64), started_ns + until_ns);
         if released(started_ns + until_ns, order.guarded()) {
             return;

@@ -174,8 +174,10 @@ impl Fault {
             }
         };
         if percent > WHOLE_PERCENT {
-            let why =
-                format!("{workers} workers cannot take {:.0} % of {cpus} CPUs: ask for more", self.asked.percent);
+            let why = format!(
+                "{workers} workers cannot take {:.0} % of {cpus} CPUs: ask for more",
+                self.asked.percent
+            );
             return invalid("strength.workers", why);
         }
         let total = percent * f64::from(workers);

@@ -10,7 +10,8 @@ use super::{Invalid, below, wrong};
 /// Online CPUs of the machine, not of this process.
 pub(super) fn of_node(sys: &Path) -> Result<u32, Invalid> {
     let path = sys.join("devices/system/cpu/online");
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     count(&text).ok_or_else(|| wrong(format!("{}: {text:?} is no list of CPUs", path.display())))
 }
 

@@ -49,10 +49,14 @@ fn a_group_is_joined_where_it_is_and_the_root_elsewhere() {
 
 #[test]
 fn what_is_not_there_or_elsewhere_is_refused() {
-    for path in ["", "app", "/../etc", "/app/../..", "/app//x", "/app/", "/none", "/a\0b", &"/a".repeat(4_096)] {
+    for path in
+        ["", "app", "/../etc", "/app/../..", "/app//x", "/app/", "/none", "/a\0b", &"/a".repeat(4_096)]
+    {
         assert_eq!(place(&Target::Cgroup(path.to_owned())).unwrap_err().field, "target", "{path:?}");
     }
-    for target in [Target::Pid(43), Target::Pid(44), Target::Pod("a/b".to_owned()), Target::Container(String::new())] {
+    for target in
+        [Target::Pid(43), Target::Pid(44), Target::Pod("a/b".to_owned()), Target::Container(String::new())]
+    {
         assert_eq!(place(&target).unwrap_err().field, "target", "{target}");
     }
 }
