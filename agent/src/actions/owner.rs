@@ -231,7 +231,7 @@ impl<E: Executor> Owner<E> {
                 }
                 Some(why) if !over => self.finish(index, State::Failed, Some(why), now),
                 _ if now.boot_ns >= self.running[index].deadline_ns => {
-                    self.finish(index, State::Ended, None, now)
+                    self.finish(index, State::Ended, None, now);
                 }
                 _ => {}
             }

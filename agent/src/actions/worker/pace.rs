@@ -56,11 +56,20 @@ mod tests {
 
     const PERIOD_NS: u64 = 50_000_000;
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, at most periods"
+    )]
+    fn whole(ns: f64) -> u64 {
+        ns.round() as u64
+    }
+
     /// Takes what is owed for `periods`, at most `granted_ns` of each; what it took.
     fn run(pace: &mut Pace, periods: u64, granted_ns: u64) -> u64 {
         (0..periods).fold(0, |used, period| {
             let owed = pace.owed_ns(period * PERIOD_NS, (period + 1) * PERIOD_NS, used);
-            used + (owed.round() as u64).min(granted_ns)
+            used + whole(owed).min(granted_ns)
         })
     }
 
@@ -87,7 +96,7 @@ mod tests {
         let mut long = Pace::new(50.0, 0, PERIOD_NS);
         let owed = long.owed_ns(1_000 * PERIOD_NS, 1_001 * PERIOD_NS, 0);
         assert_eq!(owed, 5.5 * PERIOD_NS as f64, "ten periods and the next");
-        let again = long.owed_ns(1_001 * PERIOD_NS, 1_002 * PERIOD_NS, owed as u64);
+        let again = long.owed_ns(1_001 * PERIOD_NS, 1_002 * PERIOD_NS, whole(owed));
         assert_eq!(again, 0.5 * PERIOD_NS as f64, "forgiven is forgotten");
     }
 }

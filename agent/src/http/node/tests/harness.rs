@@ -82,6 +82,7 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
         runqueues: pairs,
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
+        anomalies: Err("anomalies are off".to_owned()),
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
