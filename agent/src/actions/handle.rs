@@ -66,7 +66,7 @@ pub struct Handle {
 pub fn start(parts: Parts) -> Result<Handle, Error> {
     let Parts { config, roots, pods, boot_id, journal, clock, metrics } = parts;
     #[cfg(feature = "fixture")]
-    let executor = Processes { unguarded: config.unguarded_workers, ..Processes::default() };
+    let executor = Processes::fixture(config.unguarded_workers);
     #[cfg(not(feature = "fixture"))]
     let executor = Processes::default();
     let path = journal.display().to_string();

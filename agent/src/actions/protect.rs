@@ -27,11 +27,12 @@ pub(super) fn check(
     {
         return Err(Error::Protected(format!("process {pid} is protected")));
     }
-    let Some(path) = place.paths.iter().find(|path| our_paths.iter().any(|ours| is_within(path, ours)))
-    else {
-        return namespaces(place, pods, config);
-    };
-    Err(Error::Protected(format!("{path} is the node agent's own cgroup")))
+    // One tree in common is not yet the same place: on v1 hosts many processes share a tree's group.
+    let ours = |path: &String| our_paths.iter().any(|ours| is_within(path, ours));
+    if !place.paths.is_empty() && place.paths.iter().all(ours) {
+        return Err(Error::Protected(format!("{} is the node agent's own cgroup", place.paths[0])));
+    }
+    namespaces(place, pods, config)
 }
 
 fn namespaces(place: &Place, pods: &PodMap, config: &Config) -> Result<(), Error> {

@@ -34,8 +34,15 @@ const MAX_LINE_BYTES: usize = 8 << 10;
 pub struct Processes {
     workers: BTreeMap<(String, usize), Worker>,
     #[cfg(feature = "fixture")]
-    /// Start workers that survive the node.
-    pub unguarded: bool,
+    unguarded: bool,
+}
+
+#[cfg(feature = "fixture")]
+impl Processes {
+    /// Starts workers that survive the node, if `unguarded`: what the guards are for.
+    pub(in crate::actions) fn fixture(unguarded: bool) -> Self {
+        Self { unguarded, ..Self::default() }
+    }
 }
 
 struct Worker {
