@@ -29,5 +29,11 @@ mod roles;
 #[path = "vm/runqlat.rs"]
 mod runqlat;
 
+#[path = "vm/faults.rs"]
+mod faults;
+
 #[path = "vm/watchdog.rs"]
 mod watchdog;
+
+#[path = "vm/units.rs"]
+mod units;

@@ -90,8 +90,8 @@ pub struct Node {
     pub scheduler_record_interval_ms: u64,
     /// Shortest time between two pod maps to the receiver, ms: a map of thousands of processes is large.
     pub pods_record_interval_ms: u64,
-    /// Time between two usage records to the receiver, ms; at least 15000. It is the largest record that is sent
-    /// without anything having changed: 200 pods are about 0.1 MB.
+    /// Time between two usage records to the receiver, and between two of the run queues, ms; at least 15000. They are
+    /// the largest that are sent without anything having changed: 200 pods are about 0.1 MB each.
     pub usage_record_interval_ms: u64,
 }
 

@@ -3,13 +3,13 @@
 //! - [`spool`]: records on disk, accepted when they are synced, counted until they are gone;
 //! - [`forwarder`]: reads the spool in order, sends batches, retries, deletes what the receiver confirmed;
 //! - [`transport`]: how a batch reaches a receiver (HTTP);
-//! - [`status`]: how far behind it is and why.
+//! - [`status`] and [`age`]: how far behind it is and why.
 //!
 //! Invariants: records are opaque bytes here; `produced = acknowledged + spooled + dropped` at every moment;
 //! a record is deleted only when a receiver confirmed it or when it is counted as dropped.
 
+pub mod age;
 pub mod forwarder;
-pub mod metrics;
 pub mod spool;
 pub mod status;
 pub mod transport;

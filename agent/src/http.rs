@@ -50,6 +50,7 @@ pub mod pids;
 pub mod receiver;
 pub mod serve;
 pub mod status;
+mod stream;
 mod throttle;
 
 pub use error::ApiError;
@@ -77,6 +78,12 @@ pub struct Config {
     /// Bodies read and handled at once: together with their limits this bounds the memory of all requests. A
     /// body that gets no turn within [`BODY_PATIENCE`] is 429.
     pub max_bodies: usize,
+    /// Streams (`GET /api/v1/stream`) open at once: a sixteenth of the connections, so that ordinary requests always find
+    /// one. Each holds one connection and the sample that it is sending.
+    pub max_streams: usize,
+    /// A connection whose client has taken no byte of what is sent to it for so long is closed by the kernel: longer than
+    /// a bad network's worst minute.
+    pub stalled_ms: u32,
     /// Log lines of refused requests: enough to see a broken client, too few to fill a disk.
     pub error_lines_per_second: u32,
     /// Host names beside loopback ones that may be posted to over loopback.
@@ -95,6 +102,8 @@ impl Default for Config {
             metrics_body_bytes: 1 << 20,
             ingest_body_bytes: crate::api::batch::MAX_BODY_BYTES,
             max_bodies: 32,
+            max_streams: 32,
+            stalled_ms: 60_000,
             error_lines_per_second: 10,
             allowed_hosts: Vec::new(),
             reference_metric_names: false,
@@ -163,13 +172,15 @@ pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
     bodies: Semaphore,
+    streams: Arc<Semaphore>,
 }
 
 impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
         let bodies = Semaphore::new(parts.config.max_bodies);
-        Self(Arc::new(CommonInner { parts, throttle, bodies }))
+        let streams = Arc::new(Semaphore::new(parts.config.max_streams));
+        Self(Arc::new(CommonInner { parts, throttle, bodies, streams }))
     }
 }
 

@@ -7,5 +7,6 @@ pub mod heap;
 pub mod processes;
 pub mod programs;
 pub mod realtime;
+pub mod retry;
 pub mod tasks;
 pub mod types;

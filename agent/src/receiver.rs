@@ -1,10 +1,15 @@
 //! The receiver: takes what nodes send, stores it, knows the fleet.
 //!
 //! - [`ingest`]: batches and posted records, validated, stored, answered;
-//! - [`fleet`]: the latest of every node, in memory, rebuilt from the store at start.
+//! - [`changes`]: in which order its values came, for streams;
+//! - [`fleet`]: the latest of every node, in memory, rebuilt from the store at start;
+//! - [`pods`]: its pods, what they use and how they wait.
 
+mod budget;
+pub mod changes;
 pub mod fleet;
 pub mod ingest;
+pub mod pods;
 
 #[cfg(test)]
 mod tests;

@@ -32,10 +32,24 @@ impl Role {
     /// # Errors
     /// When it ends instead, with its log.
     pub fn start_on(role: &str, listen: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+        Self::start_by(Command::new(sextant()), role, listen, dir, args)
+    }
+
+    /// A role on a free port without these capabilities (`setpriv`'s list: `-all`, `-bpf,-perfmon`).
+    ///
+    /// # Errors
+    /// When it ends instead, with its log.
+    pub fn start_without(capabilities: &str, role: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", capabilities, "--inh-caps", capabilities]).arg(sextant());
+        Self::start_by(command, role, "127.0.0.1:0", dir, args)
+    }
+
+    fn start_by(mut command: Command, role: &str, listen: &str, dir: &Path, args: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join(format!("{role}.log"));
         let log_file = std::fs::File::options().create(true).append(true).open(&log)?;
-        let mut child = Command::new(sextant())
+        let mut child = command
             .args([role, "--listen", listen, "--data-dir"])
             .arg(dir.join("data"))
             .args(args)

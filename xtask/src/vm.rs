@@ -20,6 +20,9 @@ use crate::cache::Cache;
 pub(crate) use guest::{End, Job, quote};
 use kernel::Kernel;
 
+/// Tests of this name run as a service of systemd, all others as the only program of the machine.
+const UNITS: &str = "units::";
+
 #[derive(Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -50,6 +53,9 @@ struct Run {
     /// Where to put what the command leaves in /out.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Let systemd be process 1 and the command one of its services.
+    #[arg(long)]
+    systemd: bool,
     /// Add sextant and the schedulers to /share, as for tests.
     #[arg(long, conflicts_with = "share")]
     stage: bool,
@@ -99,6 +105,7 @@ pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Res
         forward,
         share: None,
         out: None,
+        service_manager: false,
         limit: None,
     };
     stage.give(&mut job);
@@ -128,6 +135,7 @@ fn run(cache: &Cache, args: Run) -> Result<u8> {
         forward: args.forward,
         share: args.share,
         out: args.out,
+        service_manager: args.systemd,
         limit: (args.limit > 0).then(|| Duration::from_secs(args.limit)),
     };
     if let Some(stage) = &stage {
@@ -139,18 +147,31 @@ fn run(cache: &Cache, args: Run) -> Result<u8> {
 fn test(cache: &Cache, args: &Test) -> Result<u8> {
     let mut stage = stage::Stage::new(cache)?;
     stage.add_tests()?;
-    let words = args.filter.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
-    let mut job = Job {
+    let (units, others): (Vec<_>, Vec<_>) = args.filter.iter().partition(|word| word.starts_with(UNITS));
+    let words = others.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let mut result = 0;
+    for (script, service_manager, wanted) in [
         // One scheduler at a time is all that a kernel takes.
-        script: format!("exec ./vm-tests --test-threads=1 {words}"),
-        environment: Vec::new(),
-        forward: Vec::new(),
-        share: None,
-        out: None,
-        limit: Some(Duration::from_secs(1800)),
-    };
-    stage.give(&mut job);
-    on_each(cache, &args.kernel, &job)
+        (format!("exec ./vm-tests --test-threads=1 --skip {UNITS} {words}"), false, !others.is_empty()),
+        (format!("exec ./vm-tests --test-threads=1 {UNITS}"), true, !units.is_empty()),
+    ] {
+        if !wanted && !args.filter.is_empty() {
+            continue;
+        }
+        let mut job = Job {
+            script,
+            environment: Vec::new(),
+            forward: Vec::new(),
+            share: None,
+            out: None,
+            service_manager,
+            limit: Some(Duration::from_secs(1800)),
+        };
+        stage.give(&mut job);
+        let status = on_each(cache, &args.kernel, &job)?;
+        result = if result == 0 { status } else { result };
+    }
+    Ok(result)
 }
 
 /// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{bss, pods, scheduler, usage};
+use super::{bss, pods, runqueue, scheduler, usage};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,4 +36,6 @@ pub enum Body {
     Pods(pods::Pods),
     /// What pods and containers use.
     Usage(usage::record::NodeUsage),
+    /// How pods and containers wait for a CPU.
+    Runqueue(runqueue::record::NodeRunqueue),
 }

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 
 use crate::domain::runqueue as domain;
 
+pub mod record;
+
 /// What the run queues did to the tasks of a pod or container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Runqueue {
@@ -71,7 +73,7 @@ pub struct Neighbour {
     pub wait_ns: u64,
 }
 
-/// Neighbours that are shown.
+/// Neighbours that are shown of each pod: the ones after them are hardly to blame.
 const NEIGHBOURS: usize = 5;
 
 impl Runqueue {
@@ -100,14 +102,21 @@ impl Runqueue {
 impl Recent {
     /// Of what was counted in an interval, and the neighbours in it.
     pub fn new(totals: &domain::RunTotals, neighbours: &[(String, u64)], interval_ns: u64) -> Self {
-        let neighbour = |(name, wait_ns): &(String, u64)| Neighbour { name: name.clone(), wait_ns: *wait_ns };
         Self {
             interval_ms: interval_ns / 1_000_000,
             waits: totals.waits.count(),
             wait_ns: totals.waits.sum_ns,
             p50_ns: totals.waits.quantile_ns(500),
             p99_ns: totals.waits.quantile_ns(990),
-            neighbours: neighbours.iter().take(NEIGHBOURS).map(neighbour).collect(),
+            neighbours: Neighbour::first(neighbours),
         }
+    }
+}
+
+impl Neighbour {
+    /// The ones that are shown, of a list that descends by time.
+    fn first(neighbours: &[(String, u64)]) -> Vec<Self> {
+        let neighbour = |(name, wait_ns): &(String, u64)| Self { name: name.clone(), wait_ns: *wait_ns };
+        neighbours.iter().take(NEIGHBOURS).map(neighbour).collect()
     }
 }

@@ -72,6 +72,7 @@ pub async fn run(config: Config) -> Result<()> {
         scheduler: sources.scheduler.clone(),
         pods: sources.pods.clone(),
         usage: sources.usage.clone(),
+        runqueues: sources.runqueues.clone(),
         events: sources.events,
         posts,
     };

@@ -3,7 +3,8 @@
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
 //! - an event of the scheduler (its end, a warning, what the kernel counted): at once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
-//! - usage: with the first collection after [`Pace::usage`]; its counters grow, so that nothing between two is missed;
+//! - usage and waits for CPUs: with the first collection after [`Pace::usage`]; their counters grow, so that nothing
+//!   between two is missed;
 //! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
 //!   after it.
 
@@ -16,10 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::record::{Body, Record};
+use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
 use crate::domain::event::SchedulerEvent;
 use crate::domain::pod::PodMap;
+use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError, Post};
@@ -31,7 +34,7 @@ pub(super) struct Pace {
     pub(super) scheduler: Duration,
     /// Between two pod maps.
     pub(super) pods: Duration,
-    /// Between two usage maps.
+    /// Between two usage maps, and between two of the run queues.
     pub(super) usage: Duration,
 }
 
@@ -43,6 +46,7 @@ pub(super) struct Inputs {
     pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
+    pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
     pub(super) events: mpsc::Receiver<SchedulerEvent>,
     pub(super) posts: mpsc::Receiver<Post>,
 }
@@ -87,13 +91,20 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
             }
             Ok(()) = inputs.usage.changed() => {
                 let usage = inputs.usage.borrow_and_update().clone();
-                if told.usage_is_due(pace.usage) {
+                if is_due(told.usage_at, pace.usage) {
                     let record = NodeUsage::new(&inputs.pods.borrow(), &usage);
                     // A node without pods has nothing to say, and says the first thing at once.
                     if !record.pods.is_empty() {
                         told.usage_at = Some(Instant::now());
                         writer.record(Body::Usage(record)).await;
                     }
+                }
+            }
+            Ok(()) = inputs.runqueues.changed() => {
+                let now = Arc::clone(&inputs.runqueues.borrow_and_update().now);
+                if is_due(told.runqueue.as_ref().map(|(_, at)| *at), pace.usage) {
+                    let pods = Arc::clone(&inputs.pods.borrow());
+                    writer.runqueue(&mut told, now, &pods).await;
                 }
             }
         }
@@ -105,6 +116,12 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
         writer.posted(post).await;
     }
     while posts.join_next().await.is_some() {}
+    // Its counters end with this process: what came after the last record would be lost.
+    let runqueues = Arc::clone(&inputs.runqueues.borrow().now);
+    if runqueues.at_ns != 0 {
+        let pods = Arc::clone(&inputs.pods.borrow());
+        writer.runqueue(&mut told, runqueues, &pods).await;
+    }
     let reading = inputs.scheduler.borrow().clone();
     writer.scheduler(&reading).await;
 }
@@ -124,13 +141,14 @@ struct Told {
     life: Option<(String, Option<u64>, Option<u32>)>,
     generation: Option<u64>,
     usage_at: Option<Instant>,
+    runqueue: Option<(Arc<RunqueueReading>, Instant)>,
+}
+
+fn is_due(last: Option<Instant>, pace: Duration) -> bool {
+    last.is_none_or(|at| at.elapsed() >= pace)
 }
 
 impl Told {
-    fn usage_is_due(&self, pace: Duration) -> bool {
-        self.usage_at.is_none_or(|at| at.elapsed() >= pace)
-    }
-
     /// Remembers a reading; true when it is worth a record.
     fn is_news(&mut self, reading: &SchedulerReading, pace: Duration) -> bool {
         let life = (
@@ -138,7 +156,7 @@ impl Told {
             reading.enable_seq,
             reading.epoch.map(|epoch| epoch.struct_ops_map_id),
         );
-        let due = self.scheduler_at.is_none_or(|at| at.elapsed() >= pace);
+        let due = is_due(self.scheduler_at, pace);
         let changed = self.life.as_ref() != Some(&life);
         if due || changed {
             self.scheduler_at = Some(Instant::now());
@@ -151,6 +169,17 @@ impl Told {
 impl Writer {
     async fn scheduler(&self, reading: &SchedulerReading) {
         self.record(Body::Scheduler(Box::new(reading.into()))).await;
+    }
+
+    /// A node whose pods have not run yet has nothing to say, and says the first thing at once.
+    async fn runqueue(&self, told: &mut Told, now: Arc<RunqueueReading>, pods: &PodMap) {
+        let before = told.runqueue.as_ref().map(|(reading, _)| Arc::clone(reading));
+        let before = before.filter(|before| before.since_ns == now.since_ns);
+        let record = NodeRunqueue::new(pods, &RunqueuePair { before, now: Arc::clone(&now) });
+        if !record.pods.is_empty() {
+            told.runqueue = Some((now, Instant::now()));
+            self.record(Body::Runqueue(record)).await;
+        }
     }
 
     /// Spools one of our own records. A failure is counted by the spool, which also says it in `/status`.

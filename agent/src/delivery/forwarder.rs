@@ -7,6 +7,7 @@
 //!   between, each further drop waits longer, so that a receiver which refuses everything does not empty the
 //!   spool; a batch refused for its envelope drops nothing.
 
+mod metrics;
 mod pace;
 mod probe;
 
@@ -22,10 +23,10 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::metrics::ForwardMetrics;
 use self::pace::Pace;
 use self::probe::Probe;
 use super::WallClock;
-use super::metrics::ForwardMetrics;
 use super::spool::{self, Page, PageLimits, Seq, Spool};
 use super::status::Link;
 use super::transport::{SendError, Transport};

@@ -11,6 +11,7 @@
 
 mod inspect;
 mod ledger;
+mod metrics;
 mod table;
 mod worker;
 
@@ -26,10 +27,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use self::inspect::{InspectError, inspect};
 pub use self::ledger::{DropReason, Ledger};
+pub use self::metrics::SpoolMetrics;
 pub use self::worker::Status;
 use self::worker::{Append, Command, Worker};
 use super::WallClock;
-use super::metrics::SpoolMetrics;
 use crate::api::batch::{Accounts, MAX_RECORD_BYTES};
 use crate::disk;
 use crate::disk::keeper::Keeper;

@@ -136,6 +136,9 @@ pub struct RunqueueReading {
     pub at_ns: i64,
     /// Monotonic time, ns.
     pub mono_ns: u64,
+    /// Wall time of the first reading since the programs were loaded, ns since the epoch: readings that differ in it have
+    /// nothing in common.
+    pub since_ns: i64,
     /// Ascending by path.
     pub cgroups: Vec<CgroupRun>,
     /// Descending by time, since the programs were loaded.
@@ -154,10 +157,10 @@ pub struct RunqueuePair {
 }
 
 impl RunqueuePair {
-    /// The pair after one more reading.
+    /// The pair after one more reading; alone if the programs were loaded anew.
     #[must_use]
     pub fn then(self, now: RunqueueReading) -> Self {
-        let before = (self.now.at_ns != 0).then_some(self.now);
+        let before = (self.now.at_ns != 0 && self.now.since_ns == now.since_ns).then_some(self.now);
         Self { before, now: Arc::new(now) }
     }
 

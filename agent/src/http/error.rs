@@ -85,6 +85,12 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// As many streams are open as may be.
+    #[error("{limit} streams are open, and no more are served at once ([http] max_streams)")]
+    TooManyStreams {
+        /// How many.
+        limit: usize,
+    },
     /// The pod map does not exist yet. The words before the colon are the reference's.
     #[error("Failed to get pod-pid mappings: {0}")]
     NoPods(&'static str),
@@ -120,7 +126,9 @@ impl ApiError {
             Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Degraded { .. } | Self::NoPods(_) | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Panicked | Self::Encode(_) | Self::NotDone(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -129,6 +137,8 @@ impl ApiError {
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s } | Self::Degraded { retry_after_s, .. } => Some(*retry_after_s),
+            // Streams stay open for long.
+            Self::TooManyStreams { .. } => Some(30),
             Self::NoPods(_) | Self::NotReady(_) => Some(5),
             _ => None,
         }

@@ -22,6 +22,21 @@ pub struct Metrics {
     pub panics: Counter,
     /// Log lines of refused requests that were held back.
     pub held_back_lines: Counter,
+    /// Streams open.
+    pub streams: Gauge,
+    /// Streams that were not opened because as many as may be were open.
+    pub streams_refused: Counter,
+    /// Samples sent on streams.
+    pub stream_events: Family<KindLabel, Counter>,
+    /// Samples that slow clients were not sent.
+    pub stream_skipped: Family<KindLabel, Counter>,
+}
+
+/// Label of the streams' counters: kinds of samples are a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// The event's name.
+    pub kind: &'static str,
 }
 
 /// Labels of [`Metrics::requests`]: route templates, known methods and statuses are closed sets.
@@ -62,6 +77,10 @@ impl Metrics {
             connection_errors: Counter::default(),
             panics: Counter::default(),
             held_back_lines: Counter::default(),
+            streams: Gauge::default(),
+            streams_refused: Counter::default(),
+            stream_events: Family::default(),
+            stream_skipped: Family::default(),
         };
         registry.register("http_requests", "HTTP requests answered", metrics.requests.clone());
         let help = "Time from a request's headers to its answer's headers";
@@ -72,6 +91,13 @@ impl Metrics {
         registry.register("http_panics", "HTTP handlers that panicked", metrics.panics.clone());
         let help = "Log lines of refused HTTP requests that were held back";
         registry.register("http_held_back_lines", help, metrics.held_back_lines.clone());
+        registry.register("http_streams", "Streams of samples open", metrics.streams.clone());
+        let help = "Streams of samples that were not opened: too many were open";
+        registry.register("http_streams_refused", help, metrics.streams_refused.clone());
+        let help = "Samples sent on streams";
+        registry.register("http_stream_samples", help, metrics.stream_events.clone());
+        let help = "Samples that slow clients of streams were not sent";
+        registry.register("http_stream_skipped_samples", help, metrics.stream_skipped.clone());
         metrics
     }
 }

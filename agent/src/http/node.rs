@@ -7,6 +7,7 @@
 //! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
 //! - `/api/v1/anomalies`, `/api/anomaly/*` ([`anomalies`])
+//! - `GET /api/v1/stream` the scheduler and the pods as they are read, as server-sent events
 //!
 //! and those of [`super::common`].
 
@@ -41,6 +42,7 @@ use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
 use crate::domain::usage::UsageMap;
 
 pub mod anomalies;
+mod stream;
 
 /// A spool commit under load takes milliseconds.
 const BUSY_RETRY_S: u64 = 1;
@@ -85,6 +87,7 @@ struct Inner {
     posted: ArcSwapOption<(Record, i64)>,
     pids: Cache<Arc<PodMap>>,
     pods: Cache<PodsWithAll>,
+    samples: stream::Samples,
 }
 
 impl NodeState {
@@ -95,16 +98,19 @@ impl NodeState {
             handles,
             history: History::default(),
             posted: ArcSwapOption::empty(),
-            pids: Cache::new(encode_pids),
+            pids: Cache::new(|map| encode_pids(map).into()),
             pods: Cache::new(|(pods, (usage, runqueues))| {
-                encode(&Pods::with_usage(pods, usage).with_runqueues(pods, runqueues))
+                encode(&Pods::with_usage(pods, usage).with_runqueues(pods, runqueues)).into()
             }),
+            samples: stream::Samples::default(),
         }))
     }
 
-    /// Keeps the last two readings for `/status`' rates until `stop`: to be spawned beside the server.
+    /// Keeps the last two readings for `/status`' rates, and numbers samples for streams, until `stop`: to be spawned
+    /// beside the server.
     pub async fn follow(&self, stop: CancellationToken) {
-        self.0.history.follow(self.0.handles.scheduler.clone(), stop).await;
+        let Inner { history, samples, handles, .. } = &*self.0;
+        tokio::join!(samples.follow(handles, &stop), history.follow(handles.scheduler.clone(), stop.clone()));
     }
 }
 
@@ -135,6 +141,7 @@ impl NodeState {
         anomalies::reference_start,
         anomalies::reference_stop,
         anomalies::reference_active,
+        stream::stream,
     )
 )]
 struct NodeDoc;
@@ -154,6 +161,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .merge(anomalies::routes())
+        .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)

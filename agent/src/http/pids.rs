@@ -26,27 +26,28 @@ impl<A: Snapshot, B: Snapshot> Snapshot for (A, B) {
     }
 }
 
-/// The last snapshot's encoded body.
+/// The last snapshot's encoded body, or its parts' bodies.
 #[derive(Debug)]
-pub struct Cache<S> {
-    encode: fn(&S) -> Vec<u8>,
-    entry: ArcSwap<Entry<S>>,
+pub struct Cache<S, B = Bytes> {
+    encode: fn(&S) -> B,
+    entry: ArcSwap<Entry<S, B>>,
 }
 
-#[derive(Debug, Default)]
-struct Entry<S> {
+#[derive(Debug)]
+struct Entry<S, B> {
     of: S,
-    body: OnceLock<Bytes>,
+    body: OnceLock<B>,
 }
 
-impl<S: Snapshot> Cache<S> {
+impl<S: Snapshot, B: Clone> Cache<S, B> {
     /// With this encoding.
-    pub fn new(encode: fn(&S) -> Vec<u8>) -> Self {
-        Self { encode, entry: ArcSwap::default() }
+    pub fn new(encode: fn(&S) -> B) -> Self {
+        let none = Entry { of: S::default(), body: OnceLock::new() };
+        Self { encode, entry: ArcSwap::from_pointee(none) }
     }
 
-    /// The body of this snapshot: a reference to the bytes of the first call for the same one.
-    pub fn get(&self, snapshot: &S) -> Bytes {
+    /// The body of this snapshot: a reference to that of the first call for the same one.
+    pub fn get(&self, snapshot: &S) -> B {
         let mut entry = self.entry.load_full();
         if !entry.of.is(snapshot) {
             let fresh = Arc::new(Entry { of: snapshot.clone(), body: OnceLock::new() });
@@ -54,7 +55,7 @@ impl<S: Snapshot> Cache<S> {
             let seen = self.entry.compare_and_swap(&entry, Arc::clone(&fresh));
             entry = if seen.of.is(snapshot) { Arc::clone(&seen) } else { fresh };
         }
-        entry.body.get_or_init(|| (self.encode)(snapshot).into()).clone()
+        entry.body.get_or_init(|| (self.encode)(snapshot)).clone()
     }
 }
 
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn one_snapshot_is_encoded_once() {
-        let cache = Cache::new(|number: &Arc<u64>| number.to_string().into_bytes());
+        let cache = Cache::new(|number: &Arc<u64>| Bytes::from(number.to_string()));
         let (first, second) = (Arc::new(1), Arc::new(0));
         let body = cache.get(&first);
         assert_eq!(body, "1");
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn of_two_snapshots_either_makes_a_new_body() {
-        let cache = Cache::new(|(a, b): &(Arc<u64>, Arc<u64>)| format!("{a}{b}").into_bytes());
+        let cache = Cache::new(|(a, b): &(Arc<u64>, Arc<u64>)| format!("{a}{b}"));
         let (a, b, c) = (Arc::new(1), Arc::new(2), Arc::new(3));
         assert_eq!(cache.get(&(Arc::clone(&a), Arc::clone(&b))), "12");
         assert_eq!(cache.get(&(Arc::clone(&a), Arc::clone(&c))), "13");

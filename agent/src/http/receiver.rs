@@ -5,8 +5,10 @@
 //! - `GET /api/v1/nodes/{node}/scheduler` one node's scheduler whole, and what happened to it lately
 //! - `POST /api/v1/metrics` takes BSS records ([`super::bss_body`]); 200 once they are on disk
 //! - `GET /api/v1/metrics` the BSS record that was posted last, to any node or here
+//! - `GET /api/v1/pods` what each pod of the fleet uses and how it waits for a CPU
 //! - `GET /api/v1/pods/pids` the pods of the whole fleet in the reference's shape, each with its `node`;
 //!   `?node=NAME` those of one node
+//! - `GET /api/v1/stream` what arrives from nodes, as server-sent events
 //!
 //! and those of [`super::common`].
 
@@ -35,6 +37,8 @@ use crate::receiver::ingest::{Ingest, IngestError};
 
 pub mod exposition;
 mod fleet_pids;
+mod pods;
+mod stream;
 
 /// State of the receiver's routes.
 #[derive(Clone)]
@@ -65,7 +69,9 @@ impl ReceiverState {
         node_scheduler,
         post_metrics,
         get_metrics,
+        pods::pods,
         pod_pids,
+        stream::stream,
     )
 )]
 struct ReceiverDoc;
@@ -83,7 +89,9 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/nodes/{node}/scheduler", get(node_scheduler))
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
+        .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
+        .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)

@@ -124,12 +124,15 @@ impl Server {
 
 async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semaphore>) {
     let stop = server.stop.clone();
+    let stalled_ms = server.common.config.stalled_ms;
     let accepting = async {
         loop {
             let accepted = match &listener {
                 Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Answers are small and complete: waiting for more to send would only delay them.
                     let _ = stream.set_nodelay(true);
+                    // Data that the client does not take, its window closed or its machine gone.
+                    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled_ms);
                     // An address that cannot be told is judged as loopback, the strict case.
                     let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
                     (Stream::Tcp(stream), Connection { local: Local::Tcp(local), peer: Some(peer.ip()) })

@@ -51,6 +51,11 @@ pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
+/// The status alone: a stream has no end to read to.
+pub(super) async fn status(router: &Router, request: Request<Body>) -> StatusCode {
+    router.clone().oneshot(request).await.expect("infallible").status()
+}
+
 pub(super) async fn get(router: &Router, path: &str) -> Answer {
     send(router, Request::get(path).body(Body::empty()).expect("a request")).await
 }
@@ -235,6 +240,7 @@ pub(super) mod samples {
             RunqueueReading {
                 at_ns: NOW_NS - 1_000_000,
                 mono_ns,
+                since_ns: NOW_NS - 100_000_000_000,
                 cgroups: vec![group("/kubepods.slice/4242", totals), group("/system.slice", totals)],
                 blames: vec![blame(Some("/system.slice/backup.service"), backup_ns), blame(None, 7_000_000)],
                 losses: Losses { threads: 1, ..Losses::default() },

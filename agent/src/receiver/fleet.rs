@@ -1,13 +1,17 @@
 //! What the receiver knows of each node: the latest of everything, answered from memory.
 //!
-//! Bounded by the store's limits on nodes; pod maps by their bytes; exits by number.
+//! Bounded by the store's limits on nodes; pod maps and figures of pods by their bytes; exits by number.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::warn;
 
+use super::budget::Budget;
+use super::changes::{Change, Changes, Kind, Sample};
+use super::pods::Figures;
 use crate::api::batch::Accounts;
 use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
@@ -30,6 +34,10 @@ pub const MAX_EVENTS: usize = 64;
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
 
+/// Bytes as JSON of what pods use and how they wait, of all nodes together, the last two records of each: 300 nodes of
+/// 200 pods. In memory they take three times that.
+const MAX_FIGURES_BYTES: usize = 128 << 20;
+
 /// Before the name of a sender without a spool; no node's name holds a colon.
 pub(super) const POSTED: &str = "posted:";
 
@@ -42,7 +50,9 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::SchedulerWarning(_) => ("scheduler_warning", MAX_WARNINGS),
         Body::SchedulerEvent(_) => ("scheduler_event", MAX_EVENTS),
         Body::Pods(_) => ("pods", 1),
-        Body::Usage(_) => ("usage", 1),
+        // The last two, so that rates are known at once after a restart.
+        Body::Usage(_) => ("usage", 2),
+        Body::Runqueue(_) => ("runqueue", 2),
     }
 }
 
@@ -68,6 +78,9 @@ pub struct Posted {
     pub record: bss::Record,
 }
 
+/// Happenings of a sort, oldest first, with their ids among the changes.
+type Told<T> = VecDeque<(i64, T)>;
+
 #[derive(Clone, Debug, Default)]
 struct Known {
     spool_id: String,
@@ -75,25 +88,42 @@ struct Known {
     note: Note,
     stream: Stream,
     scheduler: Option<Arc<Scheduler>>,
-    exits: VecDeque<Exit>,
-    warnings: VecDeque<StallWarning>,
-    events: VecDeque<CounterChange>,
+    exits: Told<Exit>,
+    warnings: Told<StallWarning>,
+    events: Told<CounterChange>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
+    figures: Figures,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct View {
     nodes: BTreeMap<String, Known>,
     posted: Option<Posted>,
-    pods_bytes: usize,
+    pods_budget: Budget,
+    figures_budget: Budget,
+    changes: Changes,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            posted: None,
+            pods_budget: Budget::new(MAX_PODS_BYTES),
+            figures_budget: Budget::new(MAX_FIGURES_BYTES),
+            changes: Changes::default(),
+        }
+    }
 }
 
 /// The fleet; shared by all handlers.
 #[derive(Debug, Default)]
 pub struct Fleet {
     view: RwLock<View>,
+    /// Id of the last change.
+    changed: watch::Sender<i64>,
 }
 
 impl Fleet {
@@ -145,6 +175,7 @@ impl Fleet {
         records: Vec<(Record, usize)>,
     ) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let view = &mut *view;
         let mut known = view.nodes.remove(node).unwrap_or_default();
         // A batch that was long on its way must not bring old accounts back.
         if known.spool_id != spool_id || known.note.accounts.produced <= note.accounts.produced {
@@ -153,7 +184,9 @@ impl Fleet {
         known.spool_id = spool_id.to_owned();
         known.last_seen_ns = now_ns;
         known.stream = stream;
+        let name: Arc<str> = node.into();
         for (record, size) in records {
+            let mut note = |kind| view.changes.note(&name, kind, now_ns);
             match record.body {
                 Body::BssPosted(posted) => {
                     if view.posted.as_ref().is_none_or(|last| last.at_ns <= record.at_ns) {
@@ -161,28 +194,79 @@ impl Fleet {
                             Some(Posted { at_ns: record.at_ns, by: node.to_owned(), record: posted });
                     }
                 }
-                Body::Scheduler(scheduler) => known.scheduler = Some(Arc::new(*scheduler)),
-                Body::SchedulerExit(exit) => remember(&mut known.exits, exit, MAX_EXITS),
-                Body::SchedulerWarning(warning) => remember(&mut known.warnings, warning, MAX_WARNINGS),
-                Body::SchedulerEvent(change) => remember(&mut known.events, change, MAX_EVENTS),
+                Body::Scheduler(scheduler) => {
+                    known.scheduler = Some(Arc::new(*scheduler));
+                    note(Kind::Scheduler);
+                }
+                Body::SchedulerExit(exit) => {
+                    let one = (note(Kind::SchedulerExit), exit);
+                    remember(&mut known.exits, one, MAX_EXITS, &mut view.changes);
+                }
+                Body::SchedulerWarning(warning) => {
+                    let one = (note(Kind::SchedulerWarning), warning);
+                    remember(&mut known.warnings, one, MAX_WARNINGS, &mut view.changes);
+                }
+                Body::SchedulerEvent(change) => {
+                    let one = (note(Kind::SchedulerEvent), change);
+                    remember(&mut known.events, one, MAX_EVENTS, &mut view.changes);
+                }
                 Body::Pods(pods) => {
-                    view.pods_bytes -= known.pods_bytes;
-                    let fits = view.pods_bytes + size <= MAX_PODS_BYTES;
-                    if !fits {
-                        warn!(
-                            node,
-                            size_bytes = size,
-                            "pod maps of the fleet are at their limit, one is left out"
-                        );
-                    }
+                    note(Kind::Pods);
+                    view.pods_budget.release(known.pods_bytes);
+                    let fits = view.pods_budget.take(size);
+                    warn_unless(fits, "pod maps", node, size);
                     known.pods_bytes = if fits { size } else { 0 };
                     known.pods = fits.then(|| Arc::new(pods));
-                    view.pods_bytes += known.pods_bytes;
                 }
-                Body::Usage(usage) => known.usage = Some((&usage).into()),
+                Body::Usage(usage) => {
+                    note(Kind::Usage);
+                    known.usage = Some((&usage).into());
+                    let fits = known.figures.usage.push(usage, size, &mut view.figures_budget);
+                    warn_unless(fits, "usage records", node, size);
+                }
+                Body::Runqueue(runqueue) => {
+                    note(Kind::Runqueue);
+                    let fits = known.figures.runqueue.push(runqueue, size, &mut view.figures_budget);
+                    warn_unless(fits, "run-queue records", node, size);
+                }
             }
         }
         view.nodes.insert(node.to_owned(), known);
+        self.changed.send_replace(view.changes.last_id());
+    }
+
+    /// The id of the last change, now and whenever there is another.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<i64> {
+        self.changed.subscribe()
+    }
+
+    /// The first change after an id that is `wanted` and its value, or else the last id that was looked at. Values that
+    /// found no room here are passed over.
+    ///
+    /// # Errors
+    /// The id.
+    pub fn next_change(
+        &self,
+        after: i64,
+        wanted: impl Fn(&str, Kind) -> bool,
+    ) -> Result<(Change, Sample), i64> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let sample = |change: &Change| {
+            let known = view.nodes.get(&*change.node)?;
+            Some(match change.kind {
+                Kind::Scheduler => Sample::Scheduler(known.scheduler.clone()?),
+                Kind::SchedulerExit => Sample::SchedulerExit(told(&known.exits, change.id)?),
+                Kind::SchedulerWarning => Sample::SchedulerWarning(told(&known.warnings, change.id)?),
+                Kind::SchedulerEvent => Sample::SchedulerEvent(told(&known.events, change.id)?),
+                Kind::Pods => Sample::Pods(known.pods.clone()?),
+                Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
+                Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
+            })
+        };
+        let changes = view.changes.after(after).filter(|change| wanted(&change.node, change.kind));
+        let mut found = changes.filter_map(|change| Some((change.clone(), sample(change)?)));
+        found.next().ok_or_else(|| view.changes.last_id().max(after))
     }
 
     /// Every node that has a spool.
@@ -213,6 +297,14 @@ impl Fleet {
         pods.collect()
     }
 
+    /// What is known of the pods of every node, or of one.
+    #[must_use]
+    pub fn figures(&self, node: Option<&str>) -> Vec<(String, Figures)> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = view.nodes.iter().filter(|(name, _)| node.is_none_or(|node| *name == node));
+        wanted.map(|(name, known)| (name.clone(), known.figures.clone())).collect()
+    }
+
     /// Everybody who posted here, as [`Posted::by`] names them.
     pub(super) fn senders(&self) -> Vec<String> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
@@ -227,18 +319,34 @@ impl Fleet {
         Some(NodeHistory {
             node: node.to_owned(),
             scheduler: known.scheduler.as_deref().cloned(),
-            exits: known.exits.iter().cloned().collect(),
-            warnings: known.warnings.iter().cloned().collect(),
-            events: known.events.iter().cloned().collect(),
+            exits: values(&known.exits),
+            warnings: values(&known.warnings),
+            events: values(&known.events),
         })
     }
 }
 
 /// The oldest makes room.
-fn remember<T>(last: &mut VecDeque<T>, one: T, most: usize) {
+fn remember<T>(last: &mut Told<T>, one: (i64, T), most: usize, changes: &mut Changes) {
     last.push_back(one);
-    if last.len() > most {
-        last.pop_front();
+    if last.len() > most
+        && let Some((id, _)) = last.pop_front()
+    {
+        changes.forget(id);
+    }
+}
+
+fn values<T: Clone>(told: &Told<T>) -> Vec<T> {
+    told.iter().map(|(_, value)| value.clone()).collect()
+}
+
+fn told<T: Clone>(told: &Told<T>, id: i64) -> Option<T> {
+    told.iter().find(|(found, _)| *found == id).map(|(_, value)| value.clone())
+}
+
+fn warn_unless(fits: bool, what: &str, node: &str, size_bytes: usize) {
+    if !fits {
+        warn!(node, size_bytes, "{what} of the fleet are at their limit, one is left out");
     }
 }
 
@@ -263,7 +371,7 @@ impl Known {
             duplicates: self.stream.duplicates,
             missing: self.stream.missing(),
             scheduler: self.scheduler.as_deref().map(NodeScheduler::from),
-            last_exit: self.exits.back().cloned(),
+            last_exit: self.exits.back().map(|(_, exit)| exit.clone()),
             pods: self.pods.as_ref().map(|pods| pods.pods.len()),
             usage: self.usage,
         }

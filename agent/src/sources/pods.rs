@@ -14,20 +14,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use self::feed::{FeedError, Kernel};
-use self::follow::{Follower, Found};
+use self::follow::Follower;
 use self::metrics::Metrics;
 use self::names::NameSources;
-use self::skipped::{Reason, Skipped};
+use self::skipped::Skipped;
 use self::tasks::Tasks;
 use self::tree::{Forest, Limits, TreeError, Walk, Want};
 use crate::domain::pod::{Host, Leaf, Names, PodMap, PodUid, Task, join};
 use crate::domain::source::SourceHealth;
 use crate::host::HostRoots;
+use crate::kernel::retry::Retry;
 
 pub mod cgroup;
 mod feed;
 mod follow;
+mod following;
 mod health;
 mod live;
 pub mod metrics;
@@ -90,6 +91,8 @@ pub struct PodsSource {
     follower: Option<Follower>,
     /// Why nobody follows the kernel, where that was tried.
     without_events: Option<String>,
+    /// When that is tried again.
+    retry: Retry,
     /// Rings when there are events; taken by whoever waits for it.
     bell: Option<OwnedFd>,
     /// Events were lost, and no walk has healed it yet.
@@ -109,6 +112,7 @@ impl PodsSource {
             tasks: None,
             follower: None,
             without_events: None,
+            retry: Retry::default(),
             bell: None,
             heal: false,
             names: NameSources::new(roots.clone()),
@@ -203,121 +207,6 @@ impl PodsSource {
             map.pods == self.last.pods && map.host == self.last.host && map.skipped == self.last.skipped;
         map.generation += u64::from(!same);
         self.last = Arc::new(map);
-    }
-}
-
-/// Following the kernel.
-impl PodsSource {
-    /// Lets the kernel tell what happens from now on, if it permits that; otherwise the health says why not. The next
-    /// [`PodsSource::collect`] is the first to use it.
-    pub fn attach(&mut self) {
-        self.follower = None;
-        self.bell = None;
-        self.without_events = None;
-        if !self.config.events {
-            return;
-        }
-        // The hierarchy is chosen by a walk. One that fails will fail again, and say so, in `collect`.
-        if self.forest.hierarchy().is_none() && self.forest.walk(Want::Groups).is_err() {
-            return;
-        }
-        let Some(hierarchy) = self.forest.hierarchy() else { return };
-        let loaded = Kernel::load(&self.roots, hierarchy, self.config.events_bytes);
-        match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
-            Ok((bell, kernel)) => {
-                self.bell = Some(bell);
-                self.follower = Some(Follower::new(Box::new(kernel), self.config.max_tasks));
-            }
-            Err(error) => self.detach(&error),
-        }
-    }
-
-    fn detach(&mut self, error: &FeedError) {
-        tracing::info!(%error, "pods are found by reading /proc");
-        self.without_events = Some(error.to_string());
-        self.follower = None;
-        self.bell = None;
-    }
-
-    fn event_lacks(&self) -> Vec<String> {
-        let without = self.without_events.iter();
-        let without = without.map(|why| format!("processes appear late, at the next walk of /proc: {why}"));
-        without.chain(self.follower.iter().flat_map(Follower::lacks)).collect()
-    }
-
-    /// By the kernel's own walk; by `/proc` from now on if that fails.
-    fn reconcile(&mut self) -> Result<Seen, WalkError> {
-        let before = self.forest.hierarchy().map(ToOwned::to_owned);
-        let started = Instant::now();
-        let tree = self.forest.walk(Want::Groups)?;
-        let took = started.elapsed();
-        if self.forest.hierarchy() != before.as_deref() {
-            // Pods are elsewhere than they were: the kernel must be asked for other groups.
-            self.attach();
-        }
-        let Some(follower) = &mut self.follower else { return self.walk() };
-        follower.set_tree(tree, took);
-        let mut found = Found::default();
-        let reconciled = follower.reconcile(&mut found);
-        self.metrics.followed(&found);
-        if let Err(error) = reconciled {
-            self.detach(&error);
-            return self.walk();
-        }
-        self.metrics.reconciles.inc();
-        follower.take_changed();
-        Ok(self.followed())
-    }
-
-    /// Takes over what the kernel told since the last time; returns a new map if something in a pod or container
-    /// changed, or, with `all`, if anything did. `at_ns` is the wall time now.
-    fn follow(&mut self, at_ns: i64, all: bool) -> Option<Arc<PodMap>> {
-        let started = Instant::now();
-        let follower = self.follower.as_mut()?;
-        let mut found = Found::default();
-        let followed = follower.follow(&mut found);
-        self.metrics.followed(&found);
-        if let Err(error) = followed {
-            self.detach(&error);
-            return Some(self.collect(at_ns));
-        }
-        self.heal |= found.lost > 0;
-        if self.heal && follower.may_reconcile() {
-            self.heal = false;
-            return Some(self.collect(at_ns));
-        }
-        let groups = follower.wants_tree();
-        if groups {
-            let started = Instant::now();
-            match self.forest.walk(Want::Groups) {
-                Ok(tree) => follower.set_tree(tree, started.elapsed()),
-                // The next walk of everything will say so.
-                Err(_) => follower.put_tree_off(),
-            }
-        }
-        self.health.last_success_at_ns = Some(at_ns);
-        let changed = follower.live.changed();
-        if !changed.places && !(all && (changed.host || self.names.have_news(&self.last))) {
-            return None;
-        }
-        follower.take_changed();
-        let seen = self.followed();
-        // Only then may there be a pod to name, or a name.
-        if groups || all {
-            self.names.look_up(&seen.leaves, at_ns);
-        }
-        self.make_map(seen, at_ns);
-        self.health.last_duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.metrics.map(&self.last);
-        Some(Arc::clone(&self.last))
-    }
-
-    fn followed(&self) -> Seen {
-        let Some(follower) = &self.follower else { return Seen::default() };
-        let (leaves, host) = follower.live.leaves();
-        let mut skipped = follower.tree_skipped;
-        skipped.add(Reason::TooManyTasks, follower.live.beyond());
-        Seen { leaves, host, foreign: 0, skipped }
     }
 }
 

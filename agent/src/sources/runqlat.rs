@@ -105,6 +105,8 @@ pub struct RunqlatSource {
     paths: Paths,
     ledger: Ledger,
     collections: u64,
+    /// See [`RunqueueReading::since_ns`].
+    since_ns: Option<i64>,
 }
 
 impl RunqlatSource {
@@ -122,7 +124,13 @@ impl RunqlatSource {
             drop(types);
             Probe::load(&settings, config.sizes(nr_cpus().unwrap_or(1)), &roots.sys)
         })?;
-        Ok(Self { probe, paths: Paths::new(hierarchy), ledger: Ledger::default(), collections: 0 })
+        Ok(Self {
+            probe,
+            paths: Paths::new(hierarchy),
+            ledger: Ledger::default(),
+            collections: 0,
+            since_ns: None,
+        })
     }
 
     /// Reads everything once; `at_ns` is the wall time now, `mono_ns` a monotonic one.
@@ -156,6 +164,7 @@ impl RunqlatSource {
         Ok(RunqueueReading {
             at_ns,
             mono_ns,
+            since_ns: *self.since_ns.get_or_insert(at_ns),
             cgroups: self.ledger.settle(living),
             blames,
             losses: self.probe.losses()?,

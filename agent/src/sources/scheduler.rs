@@ -2,8 +2,8 @@
 //! outside and without its help.
 //!
 //! ```text
-//! sysfs ──► epoch ──► struct_ops ──► image ──► sampler ──► SchedulerReading
-//!  │          │        (find maps)   (btf, layout)            ▲ record, watchdog
+//! sysfs ──► epoch ──► opened: struct_ops ──► image ──► sampler ──► SchedulerReading
+//!  │          │                (find maps)   (btf, layout)            ▲ record, watchdog
 //!  │          └────► postmortem ──► SchedulerExit
 //!  └► news (counters, numbers) ──► CounterChange, SchedulerExit of lives that nobody saw
 //! ```
@@ -28,6 +28,7 @@ pub mod layout;
 pub mod maps;
 mod news;
 mod numbers;
+mod opened;
 mod postmortem;
 mod record;
 pub mod sampler;
@@ -38,27 +39,23 @@ mod user;
 pub mod watchdog;
 
 use std::collections::VecDeque;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use self::epoch::{Change, Epochs, Life};
 use self::health::Health;
-use self::image::Image;
 pub use self::kernel::KernelReader;
-use self::maps::{MapReader, ReadError};
+use self::maps::MapReader;
 use self::news::News;
+use self::opened::{Maps, Opener};
 use self::postmortem::Ended;
-use self::record::Fields;
-use self::struct_ops::{Shape, StructOps};
 use self::sysfs::Facts;
 pub use self::task::run;
-use self::user::Search;
 use self::watchdog::{Target, Watchdog};
-use crate::domain::bss::{BssField, BssRecord};
+use crate::domain::bss::BssRecord;
 use crate::domain::event::{CounterChange, SchedulerEvent};
 use crate::domain::exit::SchedulerExit;
-use crate::domain::scheduler::{Epoch, SchedulerReading, State};
+use crate::domain::scheduler::{SchedulerReading, State};
 use crate::domain::source::SourceHealth;
 use crate::domain::watchdog::{Margin, StallWarning};
 use crate::host::HostRoots;
@@ -112,9 +109,7 @@ pub struct Collection {
 pub struct SchedulerSource {
     roots: HostRoots,
     config: Config,
-    reader: Box<dyn MapReader + Send>,
-    /// Where a struct_ops value keeps what: fixed for as long as the kernel runs.
-    shape: Option<Shape>,
+    opener: Opener,
     epochs: Epochs,
     news: News,
     /// The watch on the kernel's watchdog, or why there is none.
@@ -124,35 +119,6 @@ pub struct SchedulerSource {
     ended: VecDeque<Ended>,
     last_exit: Option<SchedulerExit>,
     health: Health,
-}
-
-/// The maps of the life at hand.
-enum Maps {
-    /// Not opened: why, after how many collections the next try comes, and how many it will be then.
-    Closed { why: String, wait: u32, next_wait: u32 },
-    /// Open.
-    Open(Box<Opened>),
-}
-
-struct Opened {
-    image: Image,
-    timeout_ns: Option<u64>,
-    fields: Fields,
-    search: Search,
-}
-
-impl Maps {
-    const NOT_TRIED: Self = Self::Closed { why: String::new(), wait: 0, next_wait: 1 };
-
-    /// The scheduler's timeout, or why it is not known.
-    fn timeout_ns(&self) -> Result<u64, String> {
-        match self {
-            Self::Open(opened) => {
-                opened.timeout_ns.ok_or_else(|| "this kernel does not show the timeout".to_owned())
-            }
-            Self::Closed { why, .. } => Err(format!("the timeout is not known: {why}")),
-        }
-    }
 }
 
 impl Collection {
@@ -172,9 +138,8 @@ impl SchedulerSource {
             roots: roots.clone(),
             news: News::new(config.event_interval_ms),
             watchdog: Err("not watched"),
+            opener: Opener::new(reader, config.large_section_interval_ms),
             config,
-            reader,
-            shape: None,
             epochs: Epochs::default(),
             stall_warnings: 0,
             maps: Maps::NOT_TRIED,
@@ -307,7 +272,7 @@ impl SchedulerSource {
             }
             Maps::Closed { next_wait, .. } => *next_wait,
         };
-        self.maps = match self.open(&ops) {
+        self.maps = match self.opener.open(&ops) {
             Ok(opened) => Maps::Open(Box::new(opened)),
             Err(error) => {
                 tracing::debug!(ops, error = %error, "scheduler's maps not opened");
@@ -317,34 +282,11 @@ impl SchedulerSource {
         };
     }
 
-    fn open(&mut self, ops: &str) -> Result<Opened, ReadError> {
-        let found = self.find(ops)?;
-        let large_ns = self.config.large_section_interval_ms.saturating_mul(1_000_000);
-        let image = Image::open(self.reader.as_mut(), &found, large_ns)?;
-        let fields = Fields::find(&image.layout);
-        tracing::debug!(
-            ops,
-            struct_ops_map_id = found.info.id,
-            variables = image.layout.variables.len(),
-            sections = image.layout.sections.len(),
-            "scheduler's maps opened"
-        );
-        Ok(Opened { image, timeout_ns: found.timeout_ns, fields, search: Search::Idle })
-    }
-
-    fn find(&mut self, ops: &str) -> Result<StructOps, ReadError> {
-        if self.shape.is_none() {
-            self.shape = Some(struct_ops::kernel_shape(self.reader.as_mut(), "sched_ext_ops")?);
-        }
-        let Some(shape) = &self.shape else { return Err(ReadError::NoStructOps { ops: ops.to_owned() }) };
-        struct_ops::find(self.reader.as_mut(), shape, ops)
-    }
-
     /// Whether the struct_ops map is the one that was opened; yes, if that cannot be told.
     fn still_the_same(&mut self) -> bool {
         let (Maps::Open(opened), Some(life)) = (&self.maps, self.epochs.life()) else { return true };
         let (id, ops) = (opened.image.struct_ops_map_id, life.ops.clone());
-        self.find(&ops).map_or(true, |found| found.info.id == id)
+        self.opener.find(&ops).map_or(true, |found| found.info.id == id)
     }
 
     fn bury(&mut self, life: Life, at_ns: i64) {
@@ -397,26 +339,6 @@ impl SchedulerSource {
         };
         reading.bss_absent = record::absent(&reading.bss, absent);
         None
-    }
-}
-
-impl Opened {
-    fn sample(&mut self, life: &Life, proc: &Path, reading: &mut SchedulerReading) -> Result<(), ReadError> {
-        let Self { image, fields, search, .. } = self;
-        let struct_ops_map_id = image.struct_ops_map_id;
-        reading.epoch = Some(Epoch { enable_seq: life.enable_seq, struct_ops_map_id });
-        reading.layout = image.layout.clone();
-        reading.raw = Vec::with_capacity(image.layout.variables.len());
-        image.sampler.sample(reading.mono_ns, &mut reading.raw)?;
-        reading.bss = fields.record(&image.layout, &reading.raw);
-        let pid = reading.bss.get(BssField::UserschedPid).and_then(|pid| u32::try_from(pid).ok());
-        reading.user_pid = pid.filter(|&pid| pid != 0).or_else(|| {
-            if matches!(search, Search::Idle) {
-                *search = Search::start(proc, struct_ops_map_id);
-            }
-            search.poll()
-        });
-        Ok(())
     }
 }
 

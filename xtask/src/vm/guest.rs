@@ -39,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) share: Option<PathBuf>,
     /// Where what the guest leaves in /out goes, up to 256 MB.
     pub(crate) out: Option<PathBuf>,
+    /// The script is a service of systemd, which is process 1; else nothing else runs in the guest.
+    pub(crate) service_manager: bool,
     /// The machine is stopped after this long.
     pub(crate) limit: Option<Duration>,
 }
@@ -124,6 +126,7 @@ fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
             .program(&format!("early/{}", entry.file_name().to_string_lossy()), &fs::read(entry.path())?)?;
     }
     archive.program("job/second.sh", include_bytes!("second.sh"))?;
+    archive.program("job/third.sh", include_bytes!("third.sh"))?;
     archive.program("job/environment", environment(job)?.as_bytes())?;
     archive.program("job/command.sh", format!("#!/bin/bash\n{}\n", job.script).as_bytes())?;
     archive.finish()
@@ -137,6 +140,7 @@ fn environment(job: &Job) -> Result<String> {
     let ports: Vec<_> = job.forward.iter().map(|(_, guest)| guest.to_string()).collect();
     writeln!(text, "FORWARDED_PORTS={}", quote(&ports.join(" ")))?;
     writeln!(text, "KEEP_OUT={}", if job.out.is_some() { "1" } else { "" })?;
+    writeln!(text, "SERVICE_MANAGER={}", if job.service_manager { "1" } else { "" })?;
     Ok(text)
 }
 

@@ -15,9 +15,10 @@ use crate::process;
 const RECIPE: &str = "1";
 
 /// Why each is here: modules and network (kmod, iproute2, iptables, iputils-ping), second opinions (bpftool, jq,
-/// procps, strace, socat, curl), load (stress-ng), containers (containerd, runc, crun), libraries of schedulers.
+/// procps, strace, socat, curl), load (stress-ng), containers (containerd, runc, crun), libraries of schedulers, and
+/// systemd for our units.
 const PACKAGES: &str = "bpftool busybox-static ca-certificates containerd crun curl iproute2 iptables iputils-ping \
-                        jq kmod libelf1t64 libseccomp2 procps python3-minimal runc socat strace stress-ng zlib1g";
+                        jq kmod libelf1t64 libseccomp2 procps python3-minimal runc socat strace stress-ng systemd zlib1g";
 
 /// The image, made if missing.
 pub(crate) fn image(cache: &Cache) -> Result<PathBuf> {

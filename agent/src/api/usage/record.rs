@@ -133,6 +133,12 @@ impl NodeUsage {
         this
     }
 
+    /// A field of a row; `None` where it is not known, or nobody has such a field.
+    pub fn value(&self, row: &Row, field: &str) -> Option<u64> {
+        let at = self.fields.iter().position(|name| name == field)?;
+        row.values.get(at).copied()?
+    }
+
     /// The sum of a field over all pods; `None` where some pod does not know it, or nobody has such a field.
     pub fn sum(&self, field: &str) -> Option<u64> {
         let at = self.fields.iter().position(|name| name == field)?;

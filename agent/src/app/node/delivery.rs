@@ -10,9 +10,11 @@ use prometheus_client::registry::Registry;
 use crate::app::host_facts::HostFacts;
 use crate::app::{delivery_view, wall_ns};
 use crate::config::Config;
+use crate::delivery::age;
+use crate::delivery::forwarder::ForwardMetrics;
 use crate::delivery::forwarder::{Forwarder, Sender};
-use crate::delivery::metrics::{ForwardMetrics, SpoolMetrics, register_age};
 use crate::delivery::spool::Spool;
+use crate::delivery::spool::SpoolMetrics;
 use crate::delivery::status::StatusDoor;
 use crate::delivery::transport::http::Http;
 use crate::http::node::DeliveryView;
@@ -39,7 +41,7 @@ pub(super) fn start(
         .with_context(|| format!("cannot make {}; --data-dir chooses another place", dir.display()))?;
     let spool = Spool::open(dir, &config.spool, SpoolMetrics::register(registry), wall_ns)
         .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
-    register_age(registry, &spool, wall_ns);
+    age::register(registry, &spool, wall_ns);
     let transport = Http::new(url, Duration::from_millis(config.forward.connect_timeout_ms))?;
     let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
     let metrics = ForwardMetrics::register(registry);

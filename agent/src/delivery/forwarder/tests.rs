@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::api::batch::Refused;
-use crate::delivery::metrics::SpoolMetrics;
+use crate::delivery::spool::SpoolMetrics;
 use crate::disk::faulty::{Disk, Random};
 
 /// What the line does with one batch.

@@ -65,7 +65,7 @@ pub fn inspect(directory: &Path) -> Result<Accounts, InspectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::metrics::SpoolMetrics;
+    use crate::delivery::spool::SpoolMetrics;
     use crate::delivery::spool::{Config, Spool};
 
     #[tokio::test]

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::ledger::{DropReason, Ledger};
+use super::metrics::SpoolMetrics;
 use super::table::{self, Change, Outcome};
 use super::{Error, Page, PageLimits, Seq};
 use crate::api::batch::Accounts;
 use crate::delivery::WallClock;
-use crate::delivery::metrics::SpoolMetrics;
 use crate::disk;
 use crate::disk::keeper::Keeper;
 

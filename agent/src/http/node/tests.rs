@@ -6,3 +6,4 @@ mod golden;
 mod harness;
 mod hostile;
 mod listener;
+mod stream;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::exposition::FleetCollector;
 use super::*;
 use crate::api::pods::Pods;
+use crate::api::runqueue::record::NodeRunqueue;
 use crate::http::testing::hostile::bombard;
-use crate::http::testing::{NOW_NS, get, identity, post, samples};
+use crate::http::testing::{NOW_NS, get, identity, post, samples, status};
 use crate::http::{Config, Parts, Role, metrics};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
+
+mod stream;
 
 struct Receiver {
     router: Router,
@@ -122,6 +125,40 @@ async fn the_fleets_pods_are_the_references_with_their_node() {
     assert_eq!(first["processes"][0], json!({"pid": 717_720, "command": "pause", "ppid": 717_576}));
     let one = get(&receiver.router, "/api/v1/pods/pids?node=c").await.json();
     assert_eq!(one["pods"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn the_fleets_pods_are_asked_for_within_limits() {
+    let receiver = receiver().await;
+    let pair = samples::runqueues();
+    let record = NodeRunqueue::new(&samples::pods(), &pair);
+    for node in ["a", "b"] {
+        let records = [json!({"kind": "runqueue", "body": record})];
+        let ack = post(&receiver.router, "/api/v1/ingest", batch(node, 1, &records)).await;
+        assert_eq!(ack.status, StatusCode::OK, "{}", ack.text());
+    }
+    let all = get(&receiver.router, "/api/v1/pods").await.json();
+    assert_eq!(
+        (&all["matching"], &all["left_out"], &all["pods"][1]["node"]),
+        (&json!(2), &json!(0), &json!("b"))
+    );
+    let pod = &all["pods"][0];
+    assert_eq!((&pod["name"], &pod["runqueue"]["waits"]), (&json!("loki-0"), &json!(5_100)));
+    assert_eq!((&pod["usage"], &pod["runqueue"]["recent"]), (&json!(null), &json!(null)));
+    let count = |path: &str| {
+        let (router, path) = (receiver.router.clone(), path.to_owned());
+        async move {
+            let answer = get(&router, &path).await.json();
+            (answer["pods"].as_array().map(Vec::len), answer["left_out"].clone())
+        }
+    };
+    assert_eq!(count("/api/v1/pods?limit=1&sort=wait").await, (Some(1), json!(1)));
+    assert_eq!(count("/api/v1/pods?node=b&namespace=monitoring&pod=loki-0").await, (Some(1), json!(0)));
+    assert_eq!(count("/api/v1/pods?node=none").await, (Some(0), json!(0)));
+    for bad in ["limit=0", "limit=1001", "limit=-1", "limit=x", "sort=size", "node=a&node=b"] {
+        let refused = get(&receiver.router, &format!("/api/v1/pods?{bad}")).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{bad}");
+    }
 }
 
 #[tokio::test]
@@ -268,7 +305,8 @@ async fn random_bodies_to_every_other_endpoint() {
             continue;
         }
         bombard(&receiver.router, "POST", &path, "{}", 1_000, &[405]).await;
-        assert_eq!(get(&receiver.router, &path).await.status, StatusCode::OK, "{path}");
+        let request = Request::get(&*path).body(Body::empty()).expect("a request");
+        assert_eq!(status(&receiver.router, request).await, StatusCode::OK, "{path}");
     }
     let odd = "/api/v1/nodes/%ff%00%2e%2e/scheduler";
     bombard(&receiver.router, "GET", odd, "{}", 1_000, &[404]).await;

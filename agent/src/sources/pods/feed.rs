@@ -89,7 +89,12 @@ impl Kernel {
             offsets_in(&types, None).map_err(LoadError::from)?
         } else {
             let offsets = offsets_in(&types, Some(controller(hierarchy)));
-            offsets.map_err(|source| FeedError::Hierarchy(hierarchy.to_owned(), source))?
+            offsets.map_err(|source| match source {
+                TypesError::Absent { ref structure, .. } if structure == "cgroup_subsys_id" => {
+                    FeedError::Hierarchy(hierarchy.to_owned(), source)
+                }
+                other => LoadError::from(other).into(),
+            })?
         };
         drop(types);
         let kernel = Btf::from_sys_fs().map_err(LoadError::from)?;

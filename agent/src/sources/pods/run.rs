@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ConstantBackoff, ConstantBuilder};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -81,7 +82,10 @@ pub async fn run(
         let (back, map, took) = off_thread(move || {
             let before = clock_gettime(ClockId::ThreadCPUTime);
             let map = match turn {
-                Turn::Collect => Some(source.collect(wall())),
+                Turn::Collect => {
+                    source.attach_again();
+                    Some(source.collect(wall()))
+                }
                 Turn::Events => source.follow(wall(), false),
                 Turn::Second => source.follow(wall(), true),
             };
@@ -119,6 +123,8 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 struct Waits {
     interval: Duration,
     refresh: Duration,
+    /// A fifth to two fifths of `refresh`, by chance.
+    jitter: ConstantBackoff,
     collect_at: Instant,
     second_at: Instant,
     /// No map for an event before.
@@ -128,14 +134,17 @@ struct Waits {
 impl Waits {
     fn new(interval: Duration, refresh: Duration) -> Self {
         let now = Instant::now();
-        Self { interval, refresh, collect_at: now, second_at: now, map_from: now }
+        let jitter = ConstantBuilder::new().with_delay(refresh / 5).with_jitter().without_max_times().build();
+        Self { interval, refresh, jitter, collect_at: now, second_at: now, map_from: now }
     }
 
     /// After a turn, which took so much CPU time if it made a map.
     fn did(&mut self, turn: Turn, made: Option<Duration>) {
         let now = Instant::now();
         if turn == Turn::Collect {
-            self.collect_at = now + self.refresh;
+            // Within a tenth of it: nodes that started together must not all walk at once for ever.
+            let jitter = self.jitter.next().unwrap_or_default();
+            self.collect_at = now + self.refresh.mul_f64(0.7) + jitter;
         }
         if turn != Turn::Events {
             self.second_at = now + self.interval;

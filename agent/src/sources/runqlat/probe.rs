@@ -46,12 +46,12 @@ pub(super) struct Probe {
     cgroups: PerCpuHashMap<MapData, u64, StatsWords>,
     blames: PerCpuHashMap<MapData, [u64; 2], BlameWords>,
     lost: PerCpuArray<MapData, u64>,
-    limit: usize,
+    sizes: Sizes,
 }
 
 impl fmt::Debug for Probe {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Probe").field("limit", &self.limit).finish_non_exhaustive()
+        formatter.debug_struct("Probe").field("sizes", &self.sizes).finish_non_exhaustive()
     }
 }
 
@@ -82,9 +82,7 @@ impl Probe {
         let program: &mut BtfTracePoint = program.try_into()?;
         program.load(PROGRAM, &kernel)?;
         program.attach()?;
-        // A key may be seen twice while others come and go.
-        let limit = 2 * sizes.cgroups as usize;
-        Ok(Self { _ebpf: ebpf, cgroups, blames, lost, limit })
+        Ok(Self { _ebpf: ebpf, cgroups, blames, lost, sizes })
     }
 
     /// Every cgroup with tasks that were switched since the program was loaded.
@@ -93,7 +91,7 @@ impl Probe {
     /// The map cannot be read.
     pub(super) fn cgroups(&self) -> Result<Vec<Row>, LoadError> {
         let mut raw = Vec::new();
-        for entry in self.cgroups.iter().take(self.limit) {
+        for entry in self.cgroups.iter().take(reads_of(self.sizes.cgroups)) {
             raw.push(entry?);
         }
         let now = raw.iter().flat_map(|(_, values)| values.iter()).map(window).max().unwrap_or(0);
@@ -123,7 +121,7 @@ impl Probe {
     /// The map cannot be read.
     pub(super) fn blames(&self) -> Result<Vec<(Pair, u64)>, LoadError> {
         let mut blames = Vec::new();
-        for entry in self.blames.iter().take(self.limit.max(1 << 16)) {
+        for entry in self.blames.iter().take(reads_of(self.sizes.blames)) {
             let ([waiter, runner], values) = entry?;
             let wait_ns = values.iter().fold(0_u64, |sum, [wait_ns, _]| sum.saturating_add(*wait_ns));
             blames.push((Pair { waiter, runner }, wait_ns));
@@ -147,6 +145,12 @@ impl Probe {
             stints: count(Loss::Stints)?,
         })
     }
+}
+
+/// Entries read at most of a map that holds so many: a key may be seen twice while others come and go, but one that does
+/// so for ever must not hold up the reader.
+const fn reads_of(entries: u32) -> usize {
+    2 * entries as usize
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, LoadError> {

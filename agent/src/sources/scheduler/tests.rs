@@ -7,7 +7,9 @@ use tempfile::TempDir;
 
 use super::fixture::{FakeReader, Scheduler, UEI_KIND_OFFSET, rustland_1_0, rustland_1_1};
 use super::*;
+use crate::domain::bss::BssField;
 use crate::domain::exit::ExitKind;
+use crate::domain::scheduler::Epoch;
 use crate::domain::source::Condition;
 
 struct Host {

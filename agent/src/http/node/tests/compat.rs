@@ -12,7 +12,7 @@ use crate::domain::pod::PodMap;
 use crate::domain::scheduler::{SchedulerReading, State};
 use crate::http::Config;
 use crate::http::door::AcceptError;
-use crate::http::testing::{NOW_NS, get, post, samples, send};
+use crate::http::testing::{NOW_NS, get, post, samples, send, status};
 
 /// The document's request.
 const EXAMPLE: &str = r#"{
@@ -180,7 +180,7 @@ async fn health_and_information_are_the_references() {
         let (method, path) = (route["method"].as_str().expect("text"), route["path"].as_str().expect("text"));
         assert!(endpoints.contains(&format!("{method} {path}")));
         let request = Request::builder().method(method).uri(path).body(Body::from("{}")).expect("a request");
-        let status = send(&node.router, request).await.status;
+        let status = status(&node.router, request).await;
         let served = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE];
         assert!(served.contains(&status), "{method} {path} is listed but answers {status}");
         assert!(!route["summary"].as_str().expect("text").is_empty(), "{method} {path} says what it is for");

@@ -9,8 +9,8 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::{Recorder, node_with};
-use crate::http::Config;
 use crate::http::serve::{Listener, serve};
+use crate::http::{Common, Config};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -19,6 +19,7 @@ struct Server {
     socket: std::path::PathBuf,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    common: Common,
     _dir: tempfile::TempDir,
 }
 
@@ -31,8 +32,8 @@ async fn start(config: Config) -> Server {
     let unix = UnixListener::bind(&socket).expect("a socket");
     let stop = CancellationToken::new();
     let listeners = vec![Listener::Tcp(tcp), Listener::Unix(unix)];
-    let serving = serve(listeners, node.router, node.common, stop.clone(), SOON);
-    Server { address, socket, stop, task: tokio::spawn(serving), _dir: dir }
+    let serving = serve(listeners, node.router, node.common.clone(), stop.clone(), SOON);
+    Server { address, socket, stop, task: tokio::spawn(serving), common: node.common, _dir: dir }
 }
 
 async fn answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
@@ -99,4 +100,24 @@ async fn connections_are_bounded_and_idle_ones_do_not_hold_up_the_end() {
     assert!(answer(&mut second).await.starts_with("HTTP/1.1 200 "), "its turn");
     server.stop.cancel();
     timeout(SOON, server.task).await.expect("the idle connection is told to go").expect("no panic");
+}
+
+/// It asks and asks and takes nothing: the kernel's timeout ends the connection.
+#[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_connection() {
+    let open_after = async |stalled_ms| {
+        let server = start(Config { stalled_ms, ..Config::default() }).await;
+        let mut still = TcpStream::connect(server.address).await.expect("connected");
+        let request = b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        // Until both ends' buffers are full, or the server has hung up.
+        while let Ok(Ok(())) = timeout(Duration::from_millis(500), still.write_all(request)).await {}
+        let ended = async {
+            while server.common.metrics.connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), ended).await.is_err()
+    };
+    assert!(!open_after(500).await, "nobody waits for it for ever");
+    assert!(open_after(600_000).await, "the control: it is the timeout that ends it");
 }

@@ -1,0 +1,59 @@
+//! `GET /api/v1/pods` at the receiver: the fleet's pods, what they use and how they wait.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use super::ReceiverState;
+use crate::api::envelope::Failure;
+use crate::api::fleet_pods::FleetPods;
+use crate::http::ApiError;
+use crate::receiver::pods::{PodQuery, fleet_pods};
+
+/// A screen of them.
+const DEFAULT_LIMIT: usize = 100;
+
+/// With two containers a pod is some 5 kB of JSON: an answer of 5 MB.
+const MAX_LIMIT: usize = 1_000;
+
+/// Query of `/api/v1/pods`.
+#[derive(Debug, Deserialize)]
+pub(super) struct PodsQuery {
+    node: Option<String>,
+    namespace: Option<String>,
+    pod: Option<String>,
+    limit: Option<usize>,
+    sort: Option<String>,
+}
+
+/// What each pod of the fleet uses and how it waits for a CPU.
+#[utoipa::path(get, path = "/api/v1/pods", tag = "receiver",
+    params(("node" = Option<String>, Query, description = "only pods of this node"),
+        ("namespace" = Option<String>, Query, description = "only pods of this namespace"),
+        ("pod" = Option<String>, Query, description = "only pods of this name"),
+        ("limit" = Option<usize>, Query, description = "so many at most, 1 to 1000; 100 if it is not given"),
+        ("sort" = Option<String>, Query,
+            description = "`name` (default): by node, namespace, name; `wait`: who waited most lately comes first")),
+    responses((status = 200, body = FleetPods), (status = 400, body = Failure)))]
+pub(super) async fn pods(
+    State(receiver): State<ReceiverState>,
+    query: Result<Query<PodsQuery>, QueryRejection>,
+) -> Result<Json<FleetPods>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::Query { name: "limit", why: error.body_text() })?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ApiError::Query { name: "limit", why: format!("{limit} is not 1 to {MAX_LIMIT}") });
+    }
+    let by_wait = match query.sort.as_deref() {
+        None | Some("" | "name") => false,
+        Some("wait") => true,
+        Some(_) => return Err(ApiError::Query { name: "sort", why: "name or wait".to_owned() }),
+    };
+    let nodes = receiver.ingest.fleet().figures(query.node.as_deref());
+    let wanted = PodQuery { namespace: query.namespace, pod: query.pod, limit, by_wait };
+    let now_ns = (receiver.common.clock)();
+    // A fleet's hundred thousand pods take a while to look through.
+    let found = tokio::task::spawn_blocking(move || fleet_pods(&nodes, &wanted, now_ns)).await;
+    found.map(Json).map_err(|error| ApiError::Encode(error.to_string()))
+}
