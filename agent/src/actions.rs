@@ -1,7 +1,7 @@
 //! Anomalies provoked on purpose, exactly as strong as asked, and always undone.
 //!
-//! One [`owner`] thread holds all of it: it checks a request against the limits, finds the target's groups ([`place`]),
-//! refuses what is protected ([`protect`]), writes down what it is about to do ([`journal`]), does it step by step through
+//! One `owner` thread holds all of it: it checks a request against the limits, finds the target's groups (`place`),
+//! refuses what is protected (`protect`), writes down what it is about to do (`journal`), does it step by step through
 //! an [`executor::Executor`], and undoes the steps in reverse when time is up, when it is asked to, when a step fails, when
 //! the kill switch appears, and before the node ends. Whatever becomes of the node, its [`worker`]s end by themselves;
 //! what the journal says was begun and not ended is looked for at the next start.

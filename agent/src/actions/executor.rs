@@ -1,6 +1,6 @@
 //! The seam between a plan and the node: one step done, watched, undone.
 //!
-//! Real steps are [`processes::Processes`]; tests record them and let the n-th one fail.
+//! Real steps are processes of this binary ([`processes`]); tests record them and let the n-th one fail.
 
 use super::plan::Step;
 
