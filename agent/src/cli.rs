@@ -154,8 +154,8 @@ pub struct WorkerArgs {
     /// A cgroup's directory to join; repeatable
     #[arg(long = "group")]
     pub groups: Vec<PathBuf>,
-    /// Survive the node: only in a test's build
-    #[cfg(feature = "fixture")]
+    /// Survive the node: only in a debug build
+    #[cfg(debug_assertions)]
     #[arg(long)]
     pub unguarded: bool,
 }

@@ -30,8 +30,8 @@ pub struct Config {
     pub protected_pids: Vec<u32>,
     /// While this file exists nothing is started, and what runs is undone.
     pub kill_switch: PathBuf,
-    /// Workers without guards: only in a test's build.
-    #[cfg(feature = "fixture")]
+    /// Workers without guards: only in a debug build.
+    #[cfg(debug_assertions)]
     #[serde(skip_serializing)]
     pub unguarded_workers: bool,
 }
@@ -47,7 +47,7 @@ impl Default for Config {
             protected_namespaces: vec!["kube-system".to_owned()],
             protected_pids: Vec::new(),
             kill_switch: "/run/sextant/anomalies.off".into(),
-            #[cfg(feature = "fixture")]
+            #[cfg(debug_assertions)]
             unguarded_workers: false,
         }
     }

@@ -65,9 +65,9 @@ pub struct Handle {
 /// The journal's file, a leftover that does not go, or no thread.
 pub fn start(parts: Parts) -> Result<Handle, Error> {
     let Parts { config, roots, pods, boot_id, journal, clock, metrics } = parts;
-    #[cfg(feature = "fixture")]
+    #[cfg(debug_assertions)]
     let executor = Processes::fixture(config.unguarded_workers);
-    #[cfg(not(feature = "fixture"))]
+    #[cfg(not(debug_assertions))]
     let executor = Processes::default();
     let path = journal.display().to_string();
     let journal = Journal::open(&journal).map_err(|error| Error::Failed(format!("{path}: {error}")))?;

@@ -39,19 +39,19 @@ pub struct Order {
     pub deadline_ns: u64,
     /// Directories of the cgroups to join.
     pub groups: Vec<PathBuf>,
-    /// Survive the node: only a test's build can say so, to prove that the guards are what ends a worker.
-    #[cfg(feature = "fixture")]
+    /// Survive the node: only a debug build can be told so, to prove that the guards are what ends a worker.
+    #[cfg(debug_assertions)]
     pub unguarded: bool,
 }
 
 impl Order {
-    #[cfg(feature = "fixture")]
+    #[cfg(debug_assertions)]
     const fn guarded(&self) -> bool {
         !self.unguarded
     }
 
-    #[cfg(not(feature = "fixture"))]
-    #[expect(clippy::unused_self, reason = "a shipped worker always is")]
+    #[cfg(not(debug_assertions))]
+    #[expect(clippy::unused_self, reason = "a release build's always is")]
     const fn guarded(&self) -> bool {
         true
     }
@@ -210,7 +210,7 @@ mod tests {
             ramp_ns: 0,
             deadline_ns: 0,
             groups: vec!["/no/such/group".into()],
-            #[cfg(feature = "fixture")]
+            #[cfg(debug_assertions)]
             unguarded: false,
         };
         assert!(begin(&order).unwrap_err().contains("/no/such/group/cgroup.procs"));

@@ -10,7 +10,7 @@ pub fn run(args: WorkerArgs) -> bool {
         ramp_ns: args.ramp_ns,
         deadline_ns: args.deadline_ns,
         groups: args.groups,
-        #[cfg(feature = "fixture")]
+        #[cfg(debug_assertions)]
         unguarded: args.unguarded,
     })
 }

@@ -33,11 +33,11 @@ const MAX_LINE_BYTES: usize = 8 << 10;
 #[derive(Default)]
 pub struct Processes {
     workers: BTreeMap<(String, usize), Worker>,
-    #[cfg(feature = "fixture")]
+    #[cfg(debug_assertions)]
     unguarded: bool,
 }
 
-#[cfg(feature = "fixture")]
+#[cfg(debug_assertions)]
 impl Processes {
     /// Starts workers that survive the node, if `unguarded`: what the guards are for.
     pub(in crate::actions) fn fixture(unguarded: bool) -> Self {
@@ -56,7 +56,7 @@ struct Worker {
 impl Executor for Processes {
     fn execute(&mut self, key: Key<'_>, step: &Step) -> Result<(), String> {
         let mut command = worker(key, step);
-        #[cfg(feature = "fixture")]
+        #[cfg(debug_assertions)]
         if self.unguarded {
             command.arg("--unguarded");
         }

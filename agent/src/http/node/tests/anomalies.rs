@@ -22,7 +22,7 @@ fn node(dir: &tempfile::TempDir, keys: Keys) -> Node {
         actions::Config { enabled: true, kill_switch: "/dev/null".into(), ..actions::Config::default() };
     let handle = actions::start(Parts {
         config,
-        roots: crate::host::HostRoots::default(),
+        roots: Default::default(),
         pods: watch::channel(Arc::default()).1,
         boot_id: "boot".to_owned(),
         journal: dir.path().join("journal"),
