@@ -121,7 +121,7 @@ fn watchdog_says_nothing_of_a_scheduler_that_works() -> Result<()> {
             ensure!(warnings.is_empty() && exits.is_empty(), "{warnings:?} {exits:?}");
             if let Some(margin) = reading.margin.filter(|margin| margin.absent.is_none()) {
                 // More tasks than CPUs: somebody always waits, for a few ticks.
-                seen += u64::from(margin.waiting > 0 && margin.longest.is_some());
+                seen += u64::from(margin.waiting > Some(0) && margin.longest.is_some());
                 ensure!(margin.share().is_some_and(|share| share < 0.5), "{margin:?}");
                 ensure!(margin.longest.is_none_or(|wait| wait.pid > 0 && wait.cgroup_id > 0));
             }

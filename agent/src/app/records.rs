@@ -118,7 +118,8 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     while posts.join_next().await.is_some() {}
     // Its counters end with this process: what came after the last record would be lost.
     let runqueues = Arc::clone(&inputs.runqueues.borrow().now);
-    if runqueues.at_ns != 0 {
+    let told_already = told.runqueue.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, &runqueues));
+    if runqueues.at_ns != 0 && !told_already {
         let pods = Arc::clone(&inputs.pods.borrow());
         writer.runqueue(&mut told, runqueues, &pods).await;
     }

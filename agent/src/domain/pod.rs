@@ -1,6 +1,7 @@
 //! Pods, containers and tasks as the node sees them, and the joins between cgroups and names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub mod cgroup_ref;
 pub mod join;
@@ -133,8 +134,8 @@ pub struct Task {
     pub key: TaskKey,
     /// Parent.
     pub ppid: u32,
-    /// Command name, at most 15 bytes, lossily decoded.
-    pub comm: Box<str>,
+    /// Command name, at most 15 bytes, lossily decoded. Shared: successive maps hold the same names.
+    pub comm: Arc<str>,
     /// Number of threads.
     pub threads: u32,
 }

@@ -22,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 
 use super::answers::retrieved;
@@ -40,17 +41,22 @@ mod fleet_pids;
 mod pods;
 mod stream;
 
+/// Looks through the whole fleet at a time: each may take a thread for a second, and batches need threads too.
+const LOOKS: usize = 4;
+
 /// State of the receiver's routes.
 #[derive(Clone)]
 pub struct ReceiverState {
     common: Common,
     ingest: Arc<Ingest>,
+    /// Room for those who look through the whole fleet.
+    looks: Arc<Semaphore>,
 }
 
 impl ReceiverState {
     /// From what both roles need and the receiver's door.
-    pub const fn new(common: Common, ingest: Arc<Ingest>) -> Self {
-        Self { common, ingest }
+    pub fn new(common: Common, ingest: Arc<Ingest>) -> Self {
+        Self { common, ingest, looks: Arc::new(Semaphore::new(LOOKS)) }
     }
 }
 

@@ -75,6 +75,10 @@ mod tests {
             tokio::time::sleep_until(retry.due()).await;
             assert!(retry.is_due());
         }
+        let mut other = Retry::default();
+        other.refused();
+        let other = (other.due() - Instant::now()).as_secs_f64();
+        assert!((other - pauses[0]).abs() > 1e-6, "two nodes draw other pauses: {other} and {}", pauses[0]);
         assert!((30.0..60.1).contains(&pauses[0]) && (60.0..120.1).contains(&pauses[1]), "{pauses:?}");
         assert!(pauses[10..].iter().all(|pause| (900.0..1_800.1).contains(pause)), "{pauses:?}");
     }

@@ -2,7 +2,8 @@
 //!
 //! A value that is replaced leaves its place and takes a new one at the end, so that a reader who comes late finds each
 //! value once, the latest, and nothing grows but with the number of nodes. Ids ascend, over restarts too as long as the
-//! clock does: they are the wall time of arrival, made different.
+//! clock does: they are the wall time of arrival, made different. Of what was stored before a restart they are the node's
+//! time, since that of the arrival is not kept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -120,6 +121,11 @@ impl Changes {
         self.latest.insert(key, (id, version));
         self.order.insert(id, Change { id, node: Arc::clone(node), kind, version });
         id
+    }
+
+    /// Ids from here on are larger than this.
+    pub(super) fn skip_to(&mut self, id: i64) {
+        self.last_id = self.last_id.max(id);
     }
 
     pub(super) fn forget(&mut self, id: i64) {

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::budget::Budget;
 use super::changes::{Change, Changes, Kind, Sample};
 use super::pods::Figures;
-use crate::api::batch::Accounts;
+use crate::api::batch::{Accounts, MAX_RECORDS};
 use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
@@ -97,6 +97,10 @@ struct Known {
     figures: Figures,
 }
 
+/// More ids than one batch takes behind its time of arrival: those of a client are no larger than this behind the last
+/// batch's.
+const MAX_BATCH_IDS: i64 = MAX_RECORDS as i64;
+
 #[derive(Debug)]
 struct View {
     nodes: BTreeMap<String, Known>,
@@ -115,6 +119,61 @@ impl Default for View {
             figures_budget: Budget::new(MAX_FIGURES_BYTES),
             changes: Changes::default(),
         }
+    }
+}
+
+impl View {
+    /// Takes in a node's records, which came at this wall time.
+    fn keep(&mut self, node: &str, at_ns: i64, records: Vec<(Record, usize)>) {
+        let mut known = self.nodes.remove(node).unwrap_or_default();
+        let name: Arc<str> = node.into();
+        for (record, size) in records {
+            let mut note = |kind| self.changes.note(&name, kind, at_ns);
+            match record.body {
+                Body::BssPosted(posted) => {
+                    if self.posted.as_ref().is_none_or(|last| last.at_ns <= record.at_ns) {
+                        self.posted =
+                            Some(Posted { at_ns: record.at_ns, by: node.to_owned(), record: posted });
+                    }
+                }
+                Body::Scheduler(scheduler) => {
+                    known.scheduler = Some(Arc::new(*scheduler));
+                    note(Kind::Scheduler);
+                }
+                Body::SchedulerExit(exit) => {
+                    let one = (note(Kind::SchedulerExit), exit);
+                    remember(&mut known.exits, one, MAX_EXITS, &mut self.changes);
+                }
+                Body::SchedulerWarning(warning) => {
+                    let one = (note(Kind::SchedulerWarning), warning);
+                    remember(&mut known.warnings, one, MAX_WARNINGS, &mut self.changes);
+                }
+                Body::SchedulerEvent(change) => {
+                    let one = (note(Kind::SchedulerEvent), change);
+                    remember(&mut known.events, one, MAX_EVENTS, &mut self.changes);
+                }
+                Body::Pods(pods) => {
+                    note(Kind::Pods);
+                    self.pods_budget.release(known.pods_bytes);
+                    let fits = self.pods_budget.take(size);
+                    warn_unless(fits, "pod maps", node, size);
+                    known.pods_bytes = if fits { size } else { 0 };
+                    known.pods = fits.then(|| Arc::new(pods));
+                }
+                Body::Usage(usage) => {
+                    note(Kind::Usage);
+                    known.usage = Some((&usage).into());
+                    let fits = known.figures.usage.push(usage, size, &mut self.figures_budget);
+                    warn_unless(fits, "usage records", node, size);
+                }
+                Body::Runqueue(runqueue) => {
+                    note(Kind::Runqueue);
+                    let fits = known.figures.runqueue.push(runqueue, size, &mut self.figures_budget);
+                    warn_unless(fits, "run-queue records", node, size);
+                }
+            }
+        }
+        self.nodes.insert(node.to_owned(), known);
     }
 }
 
@@ -149,18 +208,34 @@ impl Fleet {
                 newest.insert(row.node.clone(), row);
             }
         }
+        let mut restored = Vec::new();
+        let last_at_ns = newest.values().map(|row| row.last_at_ns).max().unwrap_or_default();
         for (node, row) in newest {
             let note = serde_json::from_str(&row.note).unwrap_or_default();
             let latest = store.latest(&node).await?;
-            let records = latest.iter().filter_map(|latest| match serde_json::from_slice(&latest.bytes) {
-                Ok(record) => Some((record, latest.bytes.len())),
-                Err(cause) => {
-                    warn!(node, kind = latest.kind, "stored record is unreadable: {cause}");
-                    None
-                }
-            });
-            fleet.update(&node, &row.spool_id, row.last_at_ns, note, row.stream, records.collect());
+            let records =
+                latest.iter().filter_map(|latest| match serde_json::from_slice::<Record>(&latest.bytes) {
+                    Ok(record) => Some((record, latest.bytes.len())),
+                    Err(cause) => {
+                        warn!(node, kind = latest.kind, "stored record is unreadable: {cause}");
+                        None
+                    }
+                });
+            // In the order in which they came, at the node's own times: when they came is not kept.
+            let mut at_ns = i64::MIN;
+            for (record, size) in records {
+                at_ns = at_ns.max(record.at_ns);
+                restored.push((at_ns, node.clone(), (record, size)));
+            }
+            fleet.update(&node, &row.spool_id, row.last_at_ns, note, row.stream, Vec::new());
         }
+        restored.sort_by_key(|(at_ns, ..)| *at_ns);
+        let mut view = fleet.view.write().unwrap_or_else(PoisonError::into_inner);
+        for (at_ns, node, record) in restored {
+            view.keep(&node, at_ns.min(last_at_ns), vec![record]);
+        }
+        view.changes.skip_to(last_at_ns.saturating_add(MAX_BATCH_IDS));
+        drop(view);
         Ok(fleet)
     }
 
@@ -175,8 +250,7 @@ impl Fleet {
         records: Vec<(Record, usize)>,
     ) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let view = &mut *view;
-        let mut known = view.nodes.remove(node).unwrap_or_default();
+        let known = view.nodes.entry(node.to_owned()).or_default();
         // A batch that was long on its way must not bring old accounts back.
         if known.spool_id != spool_id || known.note.accounts.produced <= note.accounts.produced {
             known.note = note;
@@ -184,54 +258,7 @@ impl Fleet {
         known.spool_id = spool_id.to_owned();
         known.last_seen_ns = now_ns;
         known.stream = stream;
-        let name: Arc<str> = node.into();
-        for (record, size) in records {
-            let mut note = |kind| view.changes.note(&name, kind, now_ns);
-            match record.body {
-                Body::BssPosted(posted) => {
-                    if view.posted.as_ref().is_none_or(|last| last.at_ns <= record.at_ns) {
-                        view.posted =
-                            Some(Posted { at_ns: record.at_ns, by: node.to_owned(), record: posted });
-                    }
-                }
-                Body::Scheduler(scheduler) => {
-                    known.scheduler = Some(Arc::new(*scheduler));
-                    note(Kind::Scheduler);
-                }
-                Body::SchedulerExit(exit) => {
-                    let one = (note(Kind::SchedulerExit), exit);
-                    remember(&mut known.exits, one, MAX_EXITS, &mut view.changes);
-                }
-                Body::SchedulerWarning(warning) => {
-                    let one = (note(Kind::SchedulerWarning), warning);
-                    remember(&mut known.warnings, one, MAX_WARNINGS, &mut view.changes);
-                }
-                Body::SchedulerEvent(change) => {
-                    let one = (note(Kind::SchedulerEvent), change);
-                    remember(&mut known.events, one, MAX_EVENTS, &mut view.changes);
-                }
-                Body::Pods(pods) => {
-                    note(Kind::Pods);
-                    view.pods_budget.release(known.pods_bytes);
-                    let fits = view.pods_budget.take(size);
-                    warn_unless(fits, "pod maps", node, size);
-                    known.pods_bytes = if fits { size } else { 0 };
-                    known.pods = fits.then(|| Arc::new(pods));
-                }
-                Body::Usage(usage) => {
-                    note(Kind::Usage);
-                    known.usage = Some((&usage).into());
-                    let fits = known.figures.usage.push(usage, size, &mut view.figures_budget);
-                    warn_unless(fits, "usage records", node, size);
-                }
-                Body::Runqueue(runqueue) => {
-                    note(Kind::Runqueue);
-                    let fits = known.figures.runqueue.push(runqueue, size, &mut view.figures_budget);
-                    warn_unless(fits, "run-queue records", node, size);
-                }
-            }
-        }
-        view.nodes.insert(node.to_owned(), known);
+        view.keep(node, now_ns, records);
         self.changed.send_replace(view.changes.last_id());
     }
 

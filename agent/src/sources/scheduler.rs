@@ -172,18 +172,23 @@ impl SchedulerSource {
                 let bss_absent = record::absent(&BssRecord::default(), &error.to_string());
                 let last_exit = self.last_exit.clone();
                 let exits = self.look_at_ended();
-                let reading =
-                    SchedulerReading { at_ns, mono_ns, state, bss_absent, last_exit, ..Default::default() };
+                let reading = SchedulerReading {
+                    at_ns,
+                    mono_ns,
+                    state,
+                    bss_absent,
+                    last_exit,
+                    stall_warnings: self.stall_warnings,
+                    ..Default::default()
+                };
                 return Collection { reading, exits, ..Collection::default() };
             }
         };
         self.follow(&facts, at_ns);
         let mut exits = self.look_at_ended();
         let unseen = self.news.look(&facts, self.epochs.life(), at_ns);
-        if let Some(exit) = unseen.last() {
-            self.last_exit = Some(exit.clone());
-        }
         exits.extend(unseen);
+        self.remember_last(&exits);
         let warnings = self.warnings();
         let mut reading = SchedulerReading {
             at_ns,
@@ -310,10 +315,17 @@ impl SchedulerSource {
             }
             None => true,
         });
-        if let Some(exit) = exits.last() {
-            self.last_exit = Some(exit.clone());
-        }
+        self.remember_last(&exits);
         exits
+    }
+
+    /// The life with the highest number, whichever's end became clear first.
+    fn remember_last(&mut self, exits: &[SchedulerExit]) {
+        for exit in exits {
+            if self.last_exit.as_ref().is_none_or(|last| last.enable_seq <= exit.enable_seq) {
+                self.last_exit = Some(exit.clone());
+            }
+        }
     }
 
     /// Fills what the maps say into `reading`; returns what is missing.

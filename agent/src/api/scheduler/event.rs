@@ -28,11 +28,11 @@ pub struct Margin {
     pub timeout_ns: Option<u64>,
     /// The task that waits longest now; null while nobody waits.
     pub longest: Option<Wait>,
-    /// Tasks that wait now.
-    pub waiting: u64,
-    /// The longest wait that was seen since the scheduler was loaded, ns.
-    pub longest_of_epoch_ns: u64,
-    /// Why there are no figures, or no timeout.
+    /// Tasks that wait now; null where nobody looked.
+    pub waiting: Option<u64>,
+    /// The longest wait that was seen since the scheduler was loaded, ns; null where nobody looked.
+    pub longest_of_epoch_ns: Option<u64>,
+    /// Why nobody looked, or why there is no timeout.
     pub absent: Option<String>,
 }
 

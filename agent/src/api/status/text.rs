@@ -80,16 +80,15 @@ fn margin(watchdog: &Watchdog) -> String {
         (Some(wait), _) => {
             let whose = watchdog.pod.as_ref().map_or_else(String::new, |pod| format!(" in {pod}"));
             facts.push(format!("{}[{}]{whose} waits {}{of}", wait.comm, wait.tid, short(wait.wait_ns)));
-            facts.push(format!("{} waiting", margin.waiting));
+            facts.extend(margin.waiting.map(|waiting| format!("{waiting} waiting")));
         }
         (None, Some(timeout_ns)) if margin.absent.is_none() => {
             facts.push(format!("nobody waits, timeout {}", short(timeout_ns)));
         }
         (None, _) => {}
     }
-    if margin.longest_of_epoch_ns > 0 {
-        facts.push(format!("longest so far {}", short(margin.longest_of_epoch_ns)));
-    }
+    let longest_ns = margin.longest_of_epoch_ns.filter(|&wait_ns| wait_ns > 0);
+    facts.extend(longest_ns.map(|wait_ns| format!("longest so far {}", short(wait_ns))));
     if watchdog.warnings > 0 {
         facts.push(format!("warnings {}", watchdog.warnings));
     }

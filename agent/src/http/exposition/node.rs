@@ -90,15 +90,14 @@ fn watchdog(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result 
     let (unit, in_seconds) = (Some(&Unit::Seconds), |ns: u64| Number::Float(seconds(ns)));
     let help = "How long a task may wait before the kernel ejects the scheduler";
     writer.gauge("scheduler_watchdog_timeout", help, unit, margin.timeout_ns.map(in_seconds))?;
-    let walked = margin.absent.is_none() || margin.longest.is_some();
-    let longest = margin.longest.as_ref().map_or(0, |wait| wait.wait_ns);
+    let longest = margin.waiting.map(|_| margin.longest.as_ref().map_or(0, |wait| wait.wait_ns));
     let help = "The longest that a task which can run waits now";
-    writer.gauge("scheduler_longest_wait", help, unit, walked.then_some(in_seconds(longest)))?;
+    writer.gauge("scheduler_longest_wait", help, unit, longest.map(in_seconds))?;
     let help = "The longest wait that was seen since the scheduler was loaded";
-    let longest = walked.then_some(in_seconds(margin.longest_of_epoch_ns));
+    let longest = margin.longest_of_epoch_ns.map(in_seconds);
     writer.gauge("scheduler_longest_wait_of_epoch", help, unit, longest)?;
     let help = "Tasks that can run and wait for the scheduler";
-    writer.gauge("scheduler_waiting_tasks", help, None, walked.then_some(Number::Unsigned(margin.waiting)))
+    writer.gauge("scheduler_waiting_tasks", help, None, margin.waiting.map(Number::Unsigned))
 }
 
 fn variables(writer: &mut Writer<'_>, reading: &SchedulerReading) -> fmt::Result {

@@ -184,6 +184,8 @@ struct NodeFeed {
     scheduler_number: u64,
     pods: Option<watch::Receiver<Numbered<PodsWithAll>>>,
     pods_number: u64,
+    /// Samples of pods that were passed over and not told yet.
+    pods_skipped: u64,
     /// Digests of the pods as they were told, by uid; none before the first sample.
     told: Option<HashMap<String, u64>>,
 }
@@ -196,6 +198,7 @@ impl NodeFeed {
             scheduler_number: 0,
             pods: kinds.contains(PODS).then(|| from_now(&samples.pods)),
             pods_number: 0,
+            pods_skipped: 0,
             told: None,
             query,
             last_id,
@@ -215,7 +218,7 @@ impl NodeFeed {
     }
 
     async fn pods(&mut self, latest: Numbered<PodsWithAll>) -> Option<Message> {
-        let skipped = skipped(&mut self.pods_number, latest.number);
+        self.pods_skipped += skipped(&mut self.pods_number, latest.number);
         let (map, (usage, runqueues)) = &latest.sample;
         let at_ns = map.at_ns.max(usage.at_ns).max(runqueues.now.at_ns);
         let (node, sample) = (self.node.clone(), latest.sample);
@@ -238,6 +241,7 @@ impl NodeFeed {
             return None;
         }
         let data = serde_json::to_string(&PodsSample { at_ns, complete, pods, gone }).unwrap_or_default();
+        let skipped = std::mem::take(&mut self.pods_skipped);
         Some(Message { id: at_ns, kind: PODS, data, skipped })
     }
 }

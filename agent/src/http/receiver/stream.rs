@@ -2,7 +2,9 @@
 //!
 //! The event's name is the record's kind, its data the record's body with the node's name. A stream begins with the latest
 //! of each kind of each node, oldest first; with a `Last-Event-ID`, with those of them that came after it. Ids ascend over
-//! restarts as long as the clock does; an id from the future is none.
+//! restarts as long as the clock does; an id from the future is none. Behind a restart of the receiver what it had stored
+//! counts as come when the node made it: nothing is repeated, and what was long on its way and came between the client's
+//! last event and the restart is not sent.
 //!
 //! A client that reads more slowly than records come gets each value's latest. What happens to a scheduler (exits,
 //! warnings, what the kernel counted) replaces nothing: the last of each node wait for it, as many as the fleet remembers.
@@ -70,6 +72,8 @@ struct FleetFeed {
     after: i64,
     /// Versions that were carried; as many as there are nodes and kinds at most.
     carried: HashMap<(Arc<str>, Kind), u64>,
+    /// Versions that were passed over and not told yet.
+    skipped: u64,
 }
 
 impl FleetFeed {
@@ -81,12 +85,21 @@ impl FleetFeed {
     ) -> Self {
         let changed = fleet.changed();
         let last_id = last_id.filter(|id| *id <= *changed.borrow());
-        Self { fleet, kinds, query, changed, after: last_id.unwrap_or(i64::MIN), carried: HashMap::new() }
+        Self {
+            fleet,
+            kinds,
+            query,
+            changed,
+            after: last_id.unwrap_or(i64::MIN),
+            carried: HashMap::new(),
+            skipped: 0,
+        }
     }
 
-    fn skipped(&mut self, change: &Change) -> u64 {
+    /// This version is dealt with, carried or not wanted.
+    fn pass(&mut self, change: &Change) {
         let before = self.carried.insert((Arc::clone(&change.node), change.kind), change.version);
-        before.map_or(0, |before| change.version.saturating_sub(before + 1))
+        self.skipped += before.map_or(0, |before| change.version.saturating_sub(before + 1));
     }
 }
 
@@ -104,11 +117,12 @@ impl Feed for FleetFeed {
                 }
                 Ok((change, sample)) => {
                     self.after = change.id;
+                    self.pass(&change);
                     let (query, node) = (self.query.clone(), change.node.to_string());
                     // A pod map is megabytes where a node has thousands of processes.
                     let encode = move || query.encode(node, sample);
                     let Some(data) = tokio::task::spawn_blocking(encode).await.ok()? else { continue };
-                    let skipped = self.skipped(&change);
+                    let skipped = std::mem::take(&mut self.skipped);
                     return Some(Message { id: change.id, kind: change.kind.name(), data, skipped });
                 }
             }

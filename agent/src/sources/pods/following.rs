@@ -1,5 +1,6 @@
 //! The source while the kernel tells what happens: events keep the map, walks of the kernel set it right.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use super::skipped::Reason;
 use super::tree::Want;
 use super::{PodsSource, Seen, WalkError};
 use crate::domain::pod::PodMap;
-use crate::kernel::retry::SAID;
+use crate::kernel::retry::{Retry, SAID};
 
 impl PodsSource {
     /// Lets the kernel tell what happens from now on, if it permits that; otherwise the health says why not. The next
@@ -22,11 +23,15 @@ impl PodsSource {
         if !self.config.events {
             return;
         }
-        // The hierarchy is chosen by a walk. One that fails will fail again, and say so, in `collect`.
-        if self.forest.hierarchy().is_none() && self.forest.walk(Want::Groups).is_err() {
-            return;
+        // The hierarchy is chosen by a walk.
+        if self.forest.hierarchy().is_none()
+            && let Err(error) = self.forest.walk(Want::Groups)
+        {
+            return self.detach(&error);
         }
-        let Some(hierarchy) = self.forest.hierarchy() else { return };
+        let Some(hierarchy) = self.forest.hierarchy() else {
+            return self.detach(&"no cgroup hierarchy was found");
+        };
         let loaded = Kernel::load(&self.roots, hierarchy, self.config.events_bytes);
         match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
             Ok((bell, kernel)) => {
@@ -44,10 +49,11 @@ impl PodsSource {
         }
     }
 
-    fn detach(&mut self, error: &FeedError) {
+    fn detach(&mut self, error: &dyn Display) {
         self.retry.refused();
-        tracing::info!(%error, "pods are found by reading /proc");
-        self.without_events = Some(error.to_string());
+        let error = error.to_string();
+        tracing::info!(error, "pods are found by reading /proc");
+        self.without_events = Some(error);
         self.follower = None;
         self.bell = None;
     }
@@ -79,6 +85,7 @@ impl PodsSource {
             return self.walk();
         }
         self.metrics.reconciles.inc();
+        self.retry = Retry::default();
         follower.take_changed();
         Ok(self.followed())
     }

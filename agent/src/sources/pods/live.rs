@@ -7,6 +7,7 @@
 //!   walk is under way, it is counted only when the events after the walk have been seen.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use agent_ebpf::process::{Event, Kind};
 use agent_ebpf::task::TaskRecord;
@@ -53,7 +54,7 @@ struct Process {
     ppid: u32,
     threads: u32,
     group: u64,
-    comm: Box<str>,
+    comm: Arc<str>,
 }
 
 /// A process's identity for as long as the kernel runs.
@@ -342,7 +343,7 @@ impl Process {
         Task {
             key: TaskKey { pid, starttime_ticks },
             ppid: self.ppid,
-            comm: self.comm.clone(),
+            comm: Arc::clone(&self.comm),
             threads: self.threads,
         }
     }

@@ -64,6 +64,12 @@ impl News {
         }
         self.looked = true;
         let first = unseen.end.saturating_sub(MAX_UNSEEN).max(unseen.start);
+        if first > unseen.start {
+            tracing::warn!(
+                lives = first - unseen.start,
+                "schedulers came and went, too many to tell of each"
+            );
+        }
         (first..unseen.end).map(|enable_seq| postmortem::unseen(enable_seq, at_ns)).collect()
     }
 

@@ -54,17 +54,29 @@ pub async fn run(
         for event in happened {
             log(&event);
             tokio::select! {
-                sent = events.send(event) => if sent.is_err() { return },
-                () = cancel.cancelled() => break,
+                biased;
+                // First, since what was collected is told also when the end comes meanwhile.
+                room = events.reserve() => match room {
+                    Ok(room) => room.send(event),
+                    Err(_) => return,
+                },
+                () = cancel.cancelled() => lost(&event),
             }
         }
     }
     for event in source.last_words(wall()) {
-        // Whoever takes events drains them after this task; with the channel full nobody does.
-        if events.try_send(event).is_err() {
-            return;
+        // Whoever takes events drains them after this task.
+        if let Err(error) = events.try_send(event) {
+            lost(&error.into_inner());
         }
     }
+    // It ends a thread of its own, which may be in the middle of a walk.
+    let _ended = tokio::task::spawn_blocking(move || drop(source)).await;
+}
+
+/// At the end of the process, with the channel full: nobody takes events any more.
+fn lost(event: &SchedulerEvent) {
+    tracing::warn!(?event, "nobody took what happened to a scheduler");
 }
 
 /// Warnings were logged when they were made.

@@ -10,7 +10,8 @@
 //!
 //! A scheduler that hangs runs nobody, this process included: the walk has a thread of its own, in the real-time class
 //! where that is permitted, and shares nothing with others that has a lock, since whoever held it would not run. What is
-//! left is the allocator's: a look needs a few small pieces, which a thread takes from its own cache nearly always.
+//! left is the allocator's, which is one for all threads ([`crate::kernel::heap`]): a look needs a few small pieces, which a
+//! thread takes from its own cache nearly always. And the log's, after a warning is on its way.
 //!
 //! Invariants: without an enabled scheduler there is no walk, without sched_ext no program; at most one warning per
 //! timeout.
@@ -24,11 +25,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use self::judge::Judge;
 use self::probe::Probe;
 use crate::domain::watchdog::{Margin, StallWarning};
 use crate::kernel::realtime;
+use crate::kernel::retry::{Retry, SAID};
 
 mod judge;
 mod probe;
@@ -40,6 +43,9 @@ const MAX_WARNINGS: usize = 64;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 /// Walks per timeout at least, whatever the configuration says: the warning must come before the ejection.
 const WALKS_PER_TIMEOUT: u64 = 10;
+/// Above all, a pause is so many times as long as the walk before it: the thread goes before all ordinary tasks, and takes
+/// a twentieth of a CPU at most.
+const PAUSE_PER_WALK: u32 = 20;
 
 /// The watchdog margin's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +172,8 @@ struct Keeper {
 struct Running {
     probe: Probe,
     late: Option<String>,
+    /// How long the last walk took.
+    took: Duration,
 }
 
 impl Keeper {
@@ -173,6 +181,7 @@ impl Keeper {
         // Beforehand, since the first moments under a scheduler are not the time to read the kernel's types.
         let may_be_needed = self.sys.join("kernel/sched_ext/state").exists();
         let mut running: Option<Result<Running, String>> = may_be_needed.then(|| self.begin());
+        let mut retry = Retry::default();
         let mut judge = Judge::default();
         let mut longest_of_epoch_ns = 0;
         let mut life = None;
@@ -188,16 +197,21 @@ impl Keeper {
                 Err(why) => {
                     let margin = Margin {
                         timeout_ns: target.timeout_ns.clone().ok(),
-                        absent: Some(why.clone()),
+                        absent: Some(format!("{why} ({SAID})")),
                         ..Margin::default()
                     };
                     self.shared.found.store(Arc::new(Found { life: target.life, margin, late: None }));
-                    // What a person changes about it takes a restart of the node; until then every life gets this word.
-                    thread::park();
+                    if retry.is_due() {
+                        retry.refused();
+                    }
+                    thread::park_timeout(retry.due().saturating_duration_since(Instant::now()));
+                    if retry.is_due() {
+                        running = None;
+                    }
                 }
                 Ok(running) => {
                     self.look(running, &target, &mut judge, &mut longest_of_epoch_ns);
-                    thread::park_timeout(self.interval(&target));
+                    thread::park_timeout(self.interval(&target).max(running.took * PAUSE_PER_WALK));
                 }
             }
         }
@@ -213,25 +227,27 @@ impl Keeper {
                  ({error})"
             )
         });
-        Ok(Running { probe, late })
+        Ok(Running { probe, late, took: Duration::ZERO })
     }
 
     fn look(&self, running: &mut Running, target: &Target, judge: &mut Judge, longest_of_epoch_ns: &mut u64) {
         let mut margin = Margin {
             timeout_ns: target.timeout_ns.clone().ok(),
-            longest_of_epoch_ns: *longest_of_epoch_ns,
             absent: target.timeout_ns.clone().err(),
             ..Margin::default()
         };
         let mut warning = None;
-        match running.probe.look() {
+        let started = Instant::now();
+        let look = running.probe.look();
+        running.took = started.elapsed();
+        match look {
             Err(error) => margin.absent = Some(error.to_string()),
             Ok(look) => {
                 let wait_ns = look.longest.as_ref().map_or(0, |wait| wait.wait_ns);
                 *longest_of_epoch_ns = wait_ns.max(*longest_of_epoch_ns);
-                margin.longest_of_epoch_ns = *longest_of_epoch_ns;
+                margin.longest_of_epoch_ns = Some(*longest_of_epoch_ns);
                 margin.longest = look.longest;
-                margin.waiting = look.waiting;
+                margin.waiting = Some(look.waiting);
                 let warn_at_ns = margin.timeout_ns.map(|ns| ns / 100 * u64::from(self.config.warn_percent));
                 if let (Some(timeout_ns), Some(warn_at_ns), Some(longest)) =
                     (margin.timeout_ns, warn_at_ns, &margin.longest)
@@ -242,7 +258,7 @@ impl Keeper {
                         ops: target.ops.clone(),
                         enable_seq: target.enable_seq,
                         longest: longest.clone(),
-                        waiting: margin.waiting,
+                        waiting: look.waiting,
                         timeout_ns,
                     });
                 }
