@@ -11,17 +11,21 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use sextant_tests::role::{Role, eventually, sextant};
 
+const KEY: &str = "correct horse battery staple";
+/// `printf %s "$KEY" | sha256sum`
+const KEY_SHA256: &str = "c4bbcb1fbec99d65bf59d85c8cb62ee2db963f0fe106f483d9afa73bd4e39a8a";
+
 #[test]
 fn every_command_of_the_readme_runs() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Role::start("receiver", &dir.path().join("receiver"), &[]).unwrap();
-    let socket = dir.path().join("node.sock");
-    let node = Role::start(
-        "node",
-        &dir.path().join("node"),
-        &["--receiver", &receiver.url, "--interval", "100ms", "--unix-socket", socket.to_str().unwrap()],
-    )
-    .unwrap();
+    let (socket, config) = (dir.path().join("node.sock"), dir.path().join("node.toml"));
+    std::fs::write(&config, format!("[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\n"))
+        .unwrap();
+    let (socket, config) = (socket.to_str().unwrap(), config.to_str().unwrap());
+    let args =
+        ["--receiver", &receiver.url, "--interval", "100ms", "--unix-socket", socket, "--config", config];
+    let node = Role::start("node", &dir.path().join("node"), &args).unwrap();
     let url = format!("{}/api/v1/nodes", receiver.url);
     eventually(Duration::from_secs(30), "the receiver knows the node", || {
         let nodes = run("curl", &["-s", "--fail", &url])?;
@@ -40,6 +44,7 @@ fn every_command_of_the_readme_runs() {
         let line = line
             .replace("http://localhost:8090", &node.url)
             .replace("http://localhost:8080", &receiver.url)
+            .replace("$SEXTANT_KEY", KEY)
             .replace("curl -s", "curl -s --fail-with-body");
         let line = line
             .strip_prefix("sextant ")
@@ -52,7 +57,7 @@ fn every_command_of_the_readme_runs() {
         assert!(!output.trim().is_empty(), "`{line}` printed nothing");
         ran += 1;
     }
-    assert!(ran >= 13, "only {ran} commands were found in the README");
+    assert!(ran >= 17, "only {ran} commands were found in the README");
     assert_eq!(node.stop().unwrap(), Some(0));
     assert_eq!(receiver.stop().unwrap(), Some(0));
 }
@@ -71,8 +76,11 @@ fn the_endpoint_table_is_the_openapi_documents() {
         let document: serde_json::Value =
             serde_json::from_str(&run(sextant().to_str().unwrap(), &["openapi", role]).unwrap()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
-            for method in
-                item.as_object().unwrap().keys().filter(|key| ["get", "post"].contains(&key.as_str()))
+            for method in item
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| ["get", "post", "delete"].contains(&key.as_str()))
             {
                 served.insert(format!("{role} {} {path}", method.to_uppercase()));
             }

@@ -3,6 +3,7 @@
 //! Types here are serde types with `From` the domain's; the domain knows nothing of them. Timestamps are
 //! RFC 3339 UTC where the reference documents say so, and `*_ns` integers where precision matters.
 
+pub mod anomalies;
 pub mod batch;
 pub mod bss;
 pub mod envelope;

@@ -14,6 +14,7 @@ pub mod receiver;
 mod records;
 mod signals;
 mod watchdog;
+pub mod worker;
 
 use std::time::Duration;
 

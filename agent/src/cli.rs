@@ -38,6 +38,9 @@ pub enum Command {
         /// Whose document
         role: Role,
     },
+    /// What an anomaly's worker runs: for the node only
+    #[command(name = "anomaly-worker", hide = true)]
+    Worker(WorkerArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -131,6 +134,30 @@ pub struct ReceiverArgs {
     /// Flags of both roles.
     #[command(flatten)]
     pub shared: Shared,
+}
+
+/// What the node tells a worker.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The anomaly, so that a worker can be told from another one
+    #[arg(long)]
+    pub id: String,
+    /// Share of one core
+    #[arg(long)]
+    pub percent: f64,
+    /// Time to full strength
+    #[arg(long)]
+    pub ramp_ns: u64,
+    /// When to end at the latest, since boot
+    #[arg(long)]
+    pub deadline_ns: u64,
+    /// A cgroup's directory to join; repeatable
+    #[arg(long = "group")]
+    pub groups: Vec<PathBuf>,
+    /// Survive the node: only in a debug build
+    #[cfg(debug_assertions)]
+    #[arg(long)]
+    pub unguarded: bool,
 }
 
 /// What can be looked at.

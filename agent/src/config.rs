@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
@@ -55,6 +56,8 @@ pub struct Config {
     pub runqlat: runqlat::Config,
     /// `[usage]`: the usage source.
     pub usage: usage::Config,
+    /// `[actions]`: anomalies on purpose.
+    pub actions: actions::Config,
     /// `[spool]`: records on the node's disk.
     pub spool: spool::Config,
     /// `[forward]`: the way to the receiver.
@@ -193,10 +196,14 @@ pub fn load(file: Option<&Path>) -> Result<Config, Errors> {
     finish(config, errors)
 }
 
-/// The configuration as a file. There are no secrets in it yet; one that comes is printed as `<set>`.
+/// The configuration as a file; what is secret, or could be guessed back from what is printed, is `<set>`.
 pub fn dump(config: &Config) -> String {
+    let mut config = config.clone();
+    for key in &mut config.actions.keys_sha256 {
+        "<set>".clone_into(key);
+    }
     // Plain structs with string keys: there is nothing that could fail.
-    toml::to_string(config).unwrap_or_default()
+    toml::to_string(&config).unwrap_or_default()
 }
 
 /// The roots that `sextant inspect` was given.
@@ -243,6 +250,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         pods: section(&mut table, "pods", &mut errors),
         runqlat: section(&mut table, "runqlat", &mut errors),
         usage: section(&mut table, "usage", &mut errors),
+        actions: section(&mut table, "actions", &mut errors),
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
@@ -305,6 +313,15 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         && !is_http_url(url)
     {
         errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+    }
+    if let Err(error) = config.actions.key_digests() {
+        errors.push(format!("[actions] {error}"));
+    }
+    let percent_of_node = config.actions.max_percent_of_node;
+    if !(1..=100).contains(&percent_of_node) {
+        errors.push(format!(
+            "[actions] max_percent_of_node: {percent_of_node} is outside 1 to 100, such as 95"
+        ));
     }
     let node = &config.node;
     for (key, value_ms) in [

@@ -3,6 +3,7 @@
 //! No IO, no async, no serde, no clock: every function here is pure, wall time is an argument, and the
 //! wire has its own types in [`crate::api`]. Kernel fields keep the kernel's names; units come last.
 
+pub mod action;
 pub mod bss;
 pub mod event;
 pub mod exit;

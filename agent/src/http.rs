@@ -41,6 +41,7 @@ pub mod door;
 pub mod error;
 pub mod exposition;
 pub mod guard;
+pub mod keys;
 pub mod layers;
 pub mod metrics;
 pub mod node;

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
+pub mod actions;
 pub mod api;
 pub mod app;
 pub mod cli;

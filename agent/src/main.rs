@@ -13,6 +13,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Node(args) => node(&args),
         Command::Receiver(args) => receiver(&args),
+        Command::Worker(args) => {
+            Ok(if app::worker::run(args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Inspect(what) => app::inspect::run(&what).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigVerb::Check { file }) => {
             checked(config::load(Some(&file)).map(|_| "ok\n".to_owned()))

@@ -26,7 +26,9 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(120);
 /// When a task stops, relative to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// First: whatever reads the node.
+    /// First: what changes the node is undone.
+    Actions,
+    /// Then: whatever reads the node.
     Sources,
     /// Then: what turns readings into records, the last ones included.
     Records,
@@ -37,7 +39,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ORDER: [Self; 4] = [Self::Sources, Self::Records, Self::Delivery, Self::Http];
+    const ORDER: [Self; 5] = [Self::Actions, Self::Sources, Self::Records, Self::Delivery, Self::Http];
 }
 
 /// A critical task ended although nobody asked it to.
@@ -70,7 +72,7 @@ impl Supervisor {
     /// No tasks yet.
     pub fn new() -> Self {
         let room = || Room { token: CancellationToken::new(), tasks: JoinSet::new() };
-        Self { rooms: [room(), room(), room(), room()] }
+        Self { rooms: [room(), room(), room(), room(), room()] }
     }
 
     /// Cancelled when the phase stops.
@@ -134,9 +136,10 @@ impl Supervisor {
 
     /// Waits until a critical task ends. Never returns while all is well.
     pub async fn failed(&mut self) -> CriticalEnd {
-        let [sources, records, delivery, http] = &mut self.rooms;
+        let [actions, sources, records, delivery, http] = &mut self.rooms;
         loop {
             let ended = tokio::select! {
+                Some(ended) = actions.tasks.join_next() => ended,
                 Some(ended) = sources.tasks.join_next() => ended,
                 Some(ended) = records.tasks.join_next() => ended,
                 Some(ended) = delivery.tasks.join_next() => ended,
@@ -156,7 +159,7 @@ impl Supervisor {
     pub async fn drain(mut self, grace: Duration) -> bool {
         let end = Instant::now() + grace;
         let mut clean = true;
-        for (phase, left) in Phase::ORDER.into_iter().zip((1..=4).rev()) {
+        for (phase, left) in Phase::ORDER.into_iter().zip((1..=5).rev()) {
             let room = &mut self.rooms[phase as usize];
             room.token.cancel();
             let deadline = Instant::now() + end.saturating_duration_since(Instant::now()) / left;

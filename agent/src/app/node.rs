@@ -1,5 +1,6 @@
 //! `sextant node`: sources into latest values and records, latest values to HTTP, records to the spool.
 
+mod anomalies;
 mod delivery;
 mod sources;
 
@@ -65,6 +66,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut supervisor = Supervisor::new();
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
     let sources = sources::start(&mut supervisor, &config, ours);
+    let anomalies = anomalies::start(&mut supervisor, &config, &facts, &sources, ours);
     let (recorder, posts) = door::channel();
     let inputs = Inputs {
         scheduler: sources.scheduler.clone(),
@@ -111,7 +113,7 @@ pub async fn run(config: Config) -> Result<()> {
     let recorder = delivery.spool.is_some().then_some(recorder);
     let scheduler = sources.scheduler.clone();
     let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
-    let handles = Handles { scheduler, pods, usage, runqueues, delivery: delivery.view, recorder };
+    let handles = Handles { scheduler, pods, usage, runqueues, delivery: delivery.view, recorder, anomalies };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::bss_body::BodyError;
+use crate::api::anomalies::Detail;
 use crate::api::batch::Refusal;
 use crate::api::envelope::Failure;
 
@@ -37,6 +38,24 @@ pub enum ApiError {
     /// The request comes from where it may not come from.
     #[error("{0}")]
     Forbidden(String),
+    /// The request names nobody who may do this.
+    #[error("this needs a key: X-API-Key or Authorization: Bearer, or the unix socket")]
+    Unauthorized,
+    /// A value in the request cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// What is asked for contradicts what there is.
+    #[error("{0}")]
+    Conflict(String),
+    /// No such anomaly.
+    #[error("{0}")]
+    NoAnomaly(String),
+    /// The node could not do it, and left nothing behind.
+    #[error("{0}")]
+    NotDone(String),
+    /// Promised for a later version.
+    #[error("{0}")]
+    NotBuilt(String),
     /// No such route.
     #[error("no such endpoint: {0} (GET / lists them)")]
     NotFound(String),
@@ -97,17 +116,20 @@ impl ApiError {
             Self::Body(BodyError::BatchTooLong(_)) | Self::TooLarge { .. } | Self::BatchTooLarge(_) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Body(_) | Self::Batch(_) | Self::Unreadable(_) | Self::Query { .. } => {
+            Self::Body(_) | Self::Batch(_) | Self::Unreadable(_) | Self::Query { .. } | Self::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::NoNode(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Panicked | Self::Encode(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Panicked | Self::Encode(_) | Self::NotDone(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -126,12 +148,40 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let text = self.to_string();
-        let mut response = match &self {
+        let response = match &self {
             Self::Batch(refusal) | Self::BatchTooLarge(refusal) => {
                 (self.status(), Json(refusal)).into_response()
             }
             _ => (self.status(), Json(Failure::new(text.clone()))).into_response(),
         };
+        self.dress(response, text)
+    }
+}
+
+/// An error in the envelope of the reference's anomaly and workload backend: `{"detail":"..."}`.
+#[derive(Debug)]
+pub(super) struct Plain(ApiError);
+
+impl From<ApiError> for Plain {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        let detail = self.0.to_string();
+        let response = (self.0.status(), Json(Detail { detail: detail.clone() })).into_response();
+        self.0.dress(response, detail)
+    }
+}
+
+impl ApiError {
+    /// Headers, and the text for the log.
+    fn dress(&self, mut response: Response, text: String) -> Response {
+        if matches!(self, Self::Unauthorized) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -6,6 +6,7 @@
 //! - `GET /api/v1/schedulers` the scheduler whole: every variable with type and value, events, last exit
 //! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
+//! - `/api/v1/anomalies`, `/api/anomaly/*` ([`anomalies`])
 //! - `GET /api/v1/stream` the scheduler and the pods as they are read, as server-sent events
 //!
 //! and those of [`super::common`].
@@ -40,6 +41,7 @@ use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
 use crate::domain::usage::UsageMap;
 
+pub mod anomalies;
 mod stream;
 
 /// A spool commit under load takes milliseconds.
@@ -66,6 +68,8 @@ pub struct Handles {
     pub delivery: DeliveryView,
     /// Where posted records become durable; none where nothing is spooled: then only the last one is kept.
     pub recorder: Option<Recorder>,
+    /// Anomalies on purpose.
+    pub anomalies: anomalies::Anomalies,
 }
 
 /// The snapshots that `GET /api/v1/pods` shows.
@@ -129,6 +133,14 @@ impl NodeState {
         schedulers,
         pods,
         pod_pids,
+        anomalies::list,
+        anomalies::one,
+        anomalies::start,
+        anomalies::stop,
+        anomalies::stop_all,
+        anomalies::reference_start,
+        anomalies::reference_stop,
+        anomalies::reference_active,
         stream::stream,
     )
 )]
@@ -148,6 +160,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/schedulers", get(schedulers))
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
+        .merge(anomalies::routes())
         .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));

@@ -21,7 +21,8 @@ pub(super) fn routes(document: &OpenApi) -> Vec<Route> {
     let of_path = |(path, item): (&String, &PathItem)| {
         let get = item.get.as_ref().map(|operation| route(path, "GET", operation));
         let post = item.post.as_ref().map(|operation| route(path, "POST", operation));
-        get.into_iter().chain(post)
+        let delete = item.delete.as_ref().map(|operation| route(path, "DELETE", operation));
+        get.into_iter().chain(post).chain(delete)
     };
     document.paths.paths.iter().flat_map(|(path, item)| of_path((path, item)).collect::<Vec<_>>()).collect()
 }

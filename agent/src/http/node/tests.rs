@@ -1,5 +1,6 @@
 //! The node's router as clients meet them: one request in, one answer out.
 
+mod anomalies;
 mod compat;
 mod golden;
 mod harness;

@@ -18,6 +18,7 @@ use crate::http::door::{self, AcceptError};
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
+use crate::http::node::anomalies::Anomalies;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
 use crate::http::{Common, Config, Parts, Role, metrics};
@@ -48,8 +49,17 @@ pub(super) fn node() -> Node {
     node_with(Config::default(), Recorder::None)
 }
 
+/// With a door to anomalies.
+pub(super) fn node_in(anomalies: Anomalies) -> Node {
+    build(Config::default(), Recorder::None, anomalies)
+}
+
 /// Needs a runtime: the fake recorder is a task.
 pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
+    build(config, answer, Err("anomalies are off".to_owned()))
+}
+
+fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (usage, usages) = watch::channel(Arc::default());
@@ -82,6 +92,7 @@ pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
         runqueues: pairs,
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
+        anomalies,
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);

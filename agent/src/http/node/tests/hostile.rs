@@ -60,7 +60,8 @@ async fn random_bodies_to_every_other_endpoint() {
     let routes = get(&node.router, "/").await.json()["routes"].clone();
     for route in routes.as_array().expect("a list").iter().filter(|route| route["method"] == "GET") {
         let path = route["path"].as_str().expect("text");
-        if path == "/api/v1/metrics" {
+        // These take posts: they have bombardments of their own.
+        if path == "/api/v1/metrics" || path.starts_with("/api/v1/anomalies") {
             continue;
         }
         bombard(&node.router, "POST", path, RECORDS, 1_000, &[405]).await;

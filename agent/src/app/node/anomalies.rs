@@ -1,0 +1,59 @@
+//! Anomalies on purpose: their owner, and the door to it.
+
+use prometheus_client::registry::Registry;
+
+use super::sources::Sources;
+use crate::actions::{self, Metrics, Parts};
+use crate::app::host_facts::HostFacts;
+use crate::app::wall_ns;
+use crate::config::Config;
+use crate::http::keys::Keys;
+use crate::http::node::anomalies::{Anomalies, Door};
+use crate::task::{Phase, Supervisor};
+
+const OFF: &str =
+    "anomalies are off: set enabled = true and keys_sha256 in [actions] of the configuration file";
+
+/// Starts their owner where they are allowed. A node whose owner cannot start does without.
+pub(super) fn start(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    facts: &HostFacts,
+    sources: &Sources,
+    registry: &mut Registry,
+) -> Anomalies {
+    if !config.actions.enabled {
+        return Err(OFF.to_owned());
+    }
+    let started = door(config, facts, sources, registry);
+    match &started {
+        Ok(door) => {
+            let (handle, token) = (door.handle.clone(), supervisor.token(Phase::Actions));
+            supervisor.critical(Phase::Actions, "anomalies", handle.until(token));
+        }
+        Err(error) => tracing::error!(error, "anomalies cannot be provoked"),
+    }
+    started
+}
+
+fn door(
+    config: &Config,
+    facts: &HostFacts,
+    sources: &Sources,
+    registry: &mut Registry,
+) -> Result<Door, String> {
+    let dir = &config.node.data_dir;
+    let off = |error: &dyn std::fmt::Display| format!("anomalies are off: {error}");
+    std::fs::create_dir_all(dir).map_err(|error| off(&format!("{}: {error}", dir.display())))?;
+    let digests = config.actions.key_digests().map_err(|error| off(&error))?;
+    let handle = actions::start(Parts {
+        config: config.actions.clone(),
+        roots: config.host.clone(),
+        pods: sources.pods.clone(),
+        boot_id: facts.boot_id.clone(),
+        journal: dir.join("anomalies.journal"),
+        clock: wall_ns,
+        metrics: Metrics::register(registry),
+    });
+    Ok(Door { handle: handle.map_err(|error| off(&error))?, keys: Keys::new(digests) })
+}

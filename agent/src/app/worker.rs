@@ -1,0 +1,16 @@
+//! The hidden verb that an anomaly's worker is started with.
+
+use crate::actions::worker::{self, Order};
+use crate::cli::WorkerArgs;
+
+/// Runs a worker to its end; false when it could not begin.
+pub fn run(args: WorkerArgs) -> bool {
+    worker::run(&Order {
+        percent: args.percent,
+        ramp_ns: args.ramp_ns,
+        deadline_ns: args.deadline_ns,
+        groups: args.groups,
+        #[cfg(debug_assertions)]
+        unguarded: args.unguarded,
+    })
+}

@@ -1,0 +1,195 @@
+//! Anomalies: started, watched and stopped.
+//!
+//! - `GET /api/v1/anomalies`, `GET /api/v1/anomalies/{id}` for everybody, as every reading route
+//! - `POST /api/v1/anomalies`, `DELETE /api/v1/anomalies`, `DELETE /api/v1/anomalies/{id}` with a key, or over the unix
+//!   socket ([`crate::http::keys`]); 403 while they are off
+//! - `POST /api/anomaly/start`, `POST /api/anomaly/stop`, `GET /api/anomaly/active`: the reference backend's, with its
+//!   bodies and errors, and the same guard
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::de::DeserializeOwned;
+
+use super::NodeState;
+use crate::actions::{self, Handle};
+use crate::api::anomalies::{
+    Active, Detail, List, NoKind, ReferenceRequest, Request, Status, StoppedAll, View,
+};
+use crate::api::envelope::Failure;
+use crate::domain::action::Asked;
+use crate::http::error::Plain;
+use crate::http::keys::Keys;
+use crate::http::serve::Connection;
+use crate::http::{ApiError, body};
+
+/// A request is a few hundred bytes.
+const MAX_BODY_BYTES: usize = 16 << 10;
+
+/// The way to the anomalies' owner, and who may take it.
+#[derive(Clone)]
+pub struct Door {
+    /// The owner.
+    pub handle: Handle,
+    /// Who may change something.
+    pub keys: Keys,
+}
+
+/// The door, or why there is none.
+pub type Anomalies = Result<Door, String>;
+
+pub(super) fn routes() -> Router<NodeState> {
+    Router::new()
+        .route("/api/v1/anomalies", get(list).post(start).delete(stop_all))
+        .route("/api/v1/anomalies/{id}", get(one).delete(stop))
+        .route("/api/anomaly/start", post(reference_start))
+        .route("/api/anomaly/stop", post(reference_stop))
+        .route("/api/anomaly/active", get(reference_active))
+}
+
+type From = Option<Extension<Connection>>;
+
+impl NodeState {
+    fn anomalies(&self) -> Result<&Door, ApiError> {
+        self.0.handles.anomalies.as_ref().map_err(|why| ApiError::Forbidden(why.clone()))
+    }
+
+    /// For a request that changes something.
+    fn anomalies_for(&self, headers: &HeaderMap, from: From) -> Result<&Handle, ApiError> {
+        let door = self.anomalies()?;
+        door.keys.check(headers, from.map(|Extension(from)| from))?;
+        Ok(&door.handle)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
+        let _slot = self.0.common.body_slot().await?;
+        let bytes = body::read(headers, body, MAX_BODY_BYTES).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::Invalid(format!("invalid JSON: {error}")))
+    }
+}
+
+/// Every anomaly that is active, and the last that were.
+#[utoipa::path(get, path = "/api/v1/anomalies", tag = "anomalies", responses((status = 200, body = List)))]
+pub(super) async fn list(State(node): State<NodeState>) -> Json<List> {
+    Json(match &node.0.handles.anomalies {
+        Err(why) => List { enabled: false, off_because: Some(why.clone()), anomalies: Vec::new() },
+        Ok(door) => {
+            let anomalies = door.handle.anomalies().iter().map(View::from).collect();
+            List { enabled: true, off_because: None, anomalies }
+        }
+    })
+}
+
+/// One anomaly: asked and achieved, its plan, its undo.
+#[utoipa::path(get, path = "/api/v1/anomalies/{id}", tag = "anomalies", params(("id" = String, Path)),
+    responses((status = 200, body = View), (status = 403, body = Failure), (status = 404, body = Failure)))]
+pub(super) async fn one(
+    State(node): State<NodeState>,
+    Path(id): Path<String>,
+) -> Result<Json<View>, ApiError> {
+    Ok(Json((&node.anomalies()?.handle.get(&id)?).into()))
+}
+
+/// Starts one, or (`dry_run`) says what would be done.
+#[utoipa::path(post, path = "/api/v1/anomalies", tag = "anomalies", request_body = Request, responses(
+    (status = 200, description = "a dry run's plan", body = View), (status = 201, body = View),
+    (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure),
+    (status = 409, body = Failure), (status = 500, body = Failure), (status = 501, body = Failure)))]
+pub(super) async fn start(
+    State(node): State<NodeState>,
+    from: From,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let handle = node.anomalies_for(&headers, from)?;
+    let request: Request = node.read(&headers, body).await?;
+    let started = handle.start(asked(request.asked())?, request.dry_run).await?;
+    let status = if request.dry_run { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(View::from(&started))).into_response())
+}
+
+/// Stops one; it is undone when this answers. One that is over stays as it is.
+#[utoipa::path(delete, path = "/api/v1/anomalies/{id}", tag = "anomalies", params(("id" = String, Path)),
+    responses((status = 200, body = View), (status = 401, body = Failure), (status = 403, body = Failure),
+        (status = 404, body = Failure)))]
+pub(super) async fn stop(
+    State(node): State<NodeState>,
+    from: From,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<View>, ApiError> {
+    Ok(Json((&node.anomalies_for(&headers, from)?.stop(id).await?).into()))
+}
+
+/// Stops all.
+#[utoipa::path(delete, path = "/api/v1/anomalies", tag = "anomalies", responses((status = 200, body = StoppedAll),
+    (status = 401, body = Failure), (status = 403, body = Failure)))]
+pub(super) async fn stop_all(
+    State(node): State<NodeState>,
+    from: From,
+    headers: HeaderMap,
+) -> Result<Json<StoppedAll>, ApiError> {
+    let stopped = node.anomalies_for(&headers, from)?.stop_all().await?;
+    Ok(Json(StoppedAll { stopped }))
+}
+
+/// Starts one on the node, in the reference's words and strength.
+#[utoipa::path(post, path = "/api/anomaly/start", tag = "reference", request_body = ReferenceRequest,
+    responses((status = 200, body = Status), (status = 400, body = Detail), (status = 401, body = Detail),
+        (status = 403, body = Detail), (status = 409, body = Detail), (status = 501, body = Detail)))]
+pub(super) async fn reference_start(
+    State(node): State<NodeState>,
+    from: From,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Status>, Plain> {
+    let handle = node.anomalies_for(&headers, from)?;
+    let request: ReferenceRequest = node.read(&headers, body).await?;
+    handle.start(asked(request.asked())?, false).await.map_err(ApiError::from)?;
+    Ok(Json(Status::success(format!("Started {} anomaly", request.kind))))
+}
+
+/// Stops all, in the reference's words.
+#[utoipa::path(post, path = "/api/anomaly/stop", tag = "reference", responses((status = 200, body = Status),
+    (status = 401, body = Detail), (status = 403, body = Detail)))]
+pub(super) async fn reference_stop(
+    State(node): State<NodeState>,
+    from: From,
+    headers: HeaderMap,
+) -> Result<Json<Status>, Plain> {
+    node.anomalies_for(&headers, from)?.stop_all().await.map_err(ApiError::from)?;
+    Ok(Json(Status::success("Stopped all anomalies".to_owned())))
+}
+
+/// Those that are active.
+#[utoipa::path(get, path = "/api/anomaly/active", tag = "reference", responses((status = 200, body = Vec<Active>)))]
+pub(super) async fn reference_active(State(node): State<NodeState>) -> Json<Vec<Active>> {
+    let all = node.0.handles.anomalies.as_ref().map(|door| door.handle.anomalies()).unwrap_or_default();
+    Json(all.iter().filter(|anomaly| anomaly.state.is_active()).map(Active::from).collect())
+}
+
+fn asked(asked: Result<Asked, NoKind>) -> Result<Asked, ApiError> {
+    asked.map_err(|no| match no {
+        NoKind::NotBuilt(kind) => {
+            ApiError::NotBuilt(format!("anomalies of kind {kind} are not in this version; cpu is"))
+        }
+        NoKind::Unknown(kind) => ApiError::Invalid(format!("kind: {kind:?} is none; cpu is")),
+    })
+}
+
+impl std::convert::From<actions::Error> for ApiError {
+    fn from(error: actions::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            actions::Error::Invalid(_) => Self::Invalid(text),
+            actions::Error::Protected(_) => Self::Forbidden(text),
+            actions::Error::Conflict(_) => Self::Conflict(text),
+            actions::Error::Unknown(_) => Self::NoAnomaly(text),
+            actions::Error::Failed(_) => Self::NotDone(text),
+            actions::Error::Unavailable(_) => Self::NotReady(text),
+        }
+    }
+}
