@@ -265,10 +265,10 @@ fn events_that_are_not_permitted_are_a_lack_and_no_failure() -> Result<()> {
     let url = line.trim().strip_prefix("listening on ").context("no address")?.to_owned();
     let ask = |path: &str| -> Result<String> {
         let output =
-            Command::new("curl").args(["-s", "--max-time", "10", &format!("{url}{path}")]).output()?;
+            Command::new("curl").args(["-s", "--max-time", "60", &format!("{url}{path}")]).output()?;
         Ok(String::from_utf8(output.stdout)?)
     };
-    eventually(Duration::from_secs(60), "the process, by /proc", || {
+    eventually(Duration::from_secs(180), "the process, by /proc", || {
         let pods = ask("/api/v1/pods")?;
         ensure!(pods.contains(&format!("\"pid\":{pid},")) && !pods.contains("\"churn\""), "{pods}");
         Ok(())

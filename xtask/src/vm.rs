@@ -165,7 +165,8 @@ fn test(cache: &Cache, args: &Test) -> Result<u8> {
             share: None,
             out: None,
             service_manager,
-            limit: Some(Duration::from_secs(1800)),
+            // Twice what both machines take side by side on two idle cores.
+            limit: Some(Duration::from_secs(2_700)),
         };
         stage.give(&mut job);
         let status = on_each(cache, &args.kernel, &job)?;
