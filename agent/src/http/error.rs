@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::bss_body::BodyError;
-use crate::api::anomalies::Detail;
+use crate::api::anomalies::reference::Detail;
 use crate::api::batch::Refusal;
 use crate::api::envelope::Failure;
 
@@ -53,9 +53,6 @@ pub enum ApiError {
     /// The node could not do it, and left nothing behind.
     #[error("{0}")]
     NotDone(String),
-    /// Promised for a later version.
-    #[error("{0}")]
-    NotBuilt(String),
     /// No such route.
     #[error("no such endpoint: {0} (GET / lists them)")]
     NotFound(String),
@@ -121,7 +118,6 @@ impl ApiError {
             }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
