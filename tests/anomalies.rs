@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use sextant_tests::provoke::{KEY, ask, workers};
 use sextant_tests::role::Role;
 
 #[path = "anomalies/effects.rs"]
@@ -16,7 +17,7 @@ mod kills;
 #[path = "anomalies/rig.rs"]
 mod rig;
 
-use rig::{KEY, Rig, ask, workers};
+use rig::Rig;
 
 #[test]
 fn a_node_that_is_asked_to_stop_undoes_first() {

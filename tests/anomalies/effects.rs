@@ -7,9 +7,10 @@ use std::time::Instant;
 use anyhow::ensure;
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
+use sextant_tests::provoke::workers;
 use sextant_tests::role::eventually;
 
-use super::rig::{PATIENCE, Rig, state, tree_with_limits, workers};
+use super::rig::{PATIENCE, Rig, state, tree_with_limits};
 
 fn stop(rig: &Rig, id: &str) {
     let (status, view) = rig.ask("DELETE", &format!("/api/v1/anomalies/{id}"), None);

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sextant_tests::provoke::workers;
 use sextant_tests::role::eventually;
 
 use super::effects::limits;
-use super::rig::{PATIENCE, Rig, state, tree_with_limits, workers};
+use super::rig::{PATIENCE, Rig, state, tree_with_limits};
 
 const KILLS: u32 = 3;
 

@@ -2,17 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use sextant_tests::hand_made::HandMade;
+use sextant_tests::provoke::{CONFIG, KEY, allow, ask, is_of, workers};
 use sextant_tests::role::{Role, eventually};
 
-pub(super) const KEY: &str = "correct horse battery staple";
-/// `printf %s "$KEY" | sha256sum`
-const KEY_SHA256: &str = "c4bbcb1fbec99d65bf59d85c8cb62ee2db963f0fe106f483d9afa73bd4e39a8a";
 /// A loaded machine may take its time; nothing here is a promise about it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,11 +32,7 @@ impl Rig {
         let sleeper = group.sleepers("app", 1).unwrap()[0];
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("disk")).unwrap();
-        let switch = dir.path().join("off");
-        let config = format!(
-            "[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\nkill_switch = {switch:?}\n{more}"
-        );
-        fs::write(dir.path().join("node.toml"), config).unwrap();
+        allow(dir.path(), more).unwrap();
         let mut rig = Self { dir, node: None, group, sleeper };
         rig.start_node();
         rig
@@ -47,7 +40,7 @@ impl Rig {
 
     pub(super) fn start_node(&mut self) {
         let path = |name: &str| self.dir.path().join(name).to_str().unwrap().to_owned();
-        let args = ["--config", &path("node.toml"), "--unix-socket", &path("node.sock")];
+        let args = ["--config", &path(CONFIG), "--unix-socket", &path("node.sock")];
         self.node = Some(Role::start("node", &self.dir.path().join("node"), &args).unwrap());
     }
 
@@ -103,17 +96,6 @@ impl Rig {
     }
 }
 
-/// Processes of an anomaly, wherever they are.
-pub(super) fn workers(id: &str) -> Vec<PathBuf> {
-    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    all.filter(|proc| is_of(proc, id)).collect()
-}
-
-fn is_of(proc: &Path, id: &str) -> bool {
-    fs::read_to_string(proc.join("cmdline"))
-        .is_ok_and(|line| line.contains("anomaly-worker") && line.contains(id))
-}
-
 /// The state letter of a process; `t` while a tracer holds it.
 pub(super) fn state(pid: u32) -> char {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -131,25 +113,4 @@ pub(super) fn tree_with_limits() -> PathBuf {
         }
     }
     panic!("no tree with limits for a disk: the kernel has neither the io nor the blkio controller");
-}
-
-/// Status and JSON of an answer.
-pub(super) fn ask(
-    url: &str,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-    key: Option<&str>,
-) -> Result<(u32, Value)> {
-    let mut curl = Command::new("curl");
-    curl.args(["-s", "-X", method, "-w", "\n%{http_code}", &format!("{url}{path}")]);
-    if let Some(key) = key {
-        curl.args(["-H", &format!("X-API-Key: {key}")]);
-    }
-    if let Some(body) = body {
-        curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
-    }
-    let output = String::from_utf8(curl.output()?.stdout)?;
-    let (json, status) = output.rsplit_once('\n').context("no status")?;
-    Ok((status.parse()?, serde_json::from_str(json).with_context(|| json.to_owned())?))
 }
