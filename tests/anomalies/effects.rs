@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::ensure;
@@ -38,6 +39,26 @@ fn a_load_takes_what_was_asked_and_says_what_it_took() {
     let last = view["points"].as_array().unwrap().last().unwrap();
     let said_ns = view["achieved"].as_f64().unwrap() / 100.0 * last["at_s"].as_f64().unwrap() * 1e9;
     assert!(said_ns > 0.0 && said_ns <= seen_ns * 1.02, "it took {seen_ns} and says {said_ns}");
+    stop(&rig, &id);
+}
+
+#[test]
+fn what_is_achieved_can_be_followed_live() {
+    let rig = Rig::start("live", "");
+    let id = rig.load(1);
+    let url = format!("{}/api/v1/anomalies/stream", rig.node.as_ref().unwrap().url);
+    let stream = Command::new("curl").args(["-sN", "--max-time", "5", &url]).output().unwrap().stdout;
+    let stream = String::from_utf8(stream).unwrap();
+    let events = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = events.map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert!(events.len() >= 2 && events.iter().all(|event| event["id"] == json!(id)), "{stream}");
+    let points = |event: &Value| event["points"].as_array().unwrap().clone();
+    let mut times: Vec<f64> =
+        events.iter().flat_map(points).map(|point| point["at_s"].as_f64().unwrap()).collect();
+    assert!(!times.is_empty(), "{stream}");
+    let carried = times.len();
+    times.dedup();
+    assert!(times.is_sorted() && times.len() == carried, "each point once, in order: {times:?}");
     stop(&rig, &id);
 }
 

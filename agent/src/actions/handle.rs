@@ -125,6 +125,11 @@ impl Handle {
         Arc::clone(&self.anomalies.borrow())
     }
 
+    /// The same, and whenever it changes.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Vec<Anomaly>>> {
+        self.anomalies.clone()
+    }
+
     /// One of them.
     ///
     /// # Errors

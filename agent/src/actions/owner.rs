@@ -246,9 +246,11 @@ impl<E: Executor> Owner<E> {
             return;
         }
         let switched_off = self.world.config.kill_switch.exists();
+        let mut changed = false;
         for index in (0..self.active.len()).rev() {
             let Active { anomaly, verdict, deadline_ns, .. } = &self.active[index];
             let (verdict, deadline_ns) = (*verdict, *deadline_ns);
+            let (id, was) = (anomaly.id.clone(), (anomaly.state, anomaly.points.len(), anomaly.achieved));
             match anomaly.state {
                 State::Undoing => {
                     let reason = anomaly.reason.clone();
@@ -268,8 +270,12 @@ impl<E: Executor> Owner<E> {
                     }
                 }
             }
+            let still = self.active.get(index).map(|active| &active.anomaly).filter(|still| still.id == id);
+            changed |= still.is_none_or(|it| (it.state, it.points.len(), it.achieved) != was);
         }
-        self.publish();
+        if changed {
+            self.publish();
+        }
     }
 
     fn begin_if_due(&mut self, index: usize, now: Now) {

@@ -1,6 +1,7 @@
 //! Anomalies: started, watched and stopped.
 //!
 //! - `GET /api/v1/anomalies`, `GET /api/v1/anomalies/{id}` for everybody, as every reading route
+//! - `GET /api/v1/anomalies/stream` for everybody, as server-sent events ([`stream`])
 //! - `POST /api/v1/anomalies`, `DELETE /api/v1/anomalies`, `DELETE /api/v1/anomalies/{id}` with a key, or over the unix
 //!   socket ([`crate::http::keys`]); 403 while they are off
 //! - `POST /api/anomaly/start`, `POST /api/anomaly/stop`, `GET /api/anomaly/active`: the reference backend's, with its
@@ -24,6 +25,8 @@ use crate::http::keys::Keys;
 use crate::http::serve::Connection;
 use crate::http::{ApiError, body};
 
+pub(super) mod stream;
+
 /// A request is a few hundred bytes.
 const MAX_BODY_BYTES: usize = 16 << 10;
 
@@ -42,6 +45,7 @@ pub type Anomalies = Result<Door, String>;
 pub(super) fn routes() -> Router<NodeState> {
     Router::new()
         .route("/api/v1/anomalies", get(list).post(start).delete(stop_all))
+        .route("/api/v1/anomalies/stream", get(stream::stream))
         .route("/api/v1/anomalies/{id}", get(one).delete(stop))
         .route("/api/anomaly/start", post(reference_start))
         .route("/api/anomaly/stop", post(reference_stop))
