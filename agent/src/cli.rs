@@ -41,6 +41,9 @@ pub enum Command {
     /// What an anomaly's worker runs: for the node only
     #[command(name = "anomaly-worker", hide = true)]
     Worker(WorkerArgs),
+    /// What a network anomaly's worker runs: for the node only
+    #[command(name = "network-worker", hide = true)]
+    NetworkWorker(NetworkWorkerArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -158,6 +161,17 @@ pub struct WorkerArgs {
     #[cfg(debug_assertions)]
     #[arg(long)]
     pub unguarded: bool,
+}
+
+/// What the node tells the worker of a network anomaly.
+#[derive(Debug, Args)]
+pub struct NetworkWorkerArgs {
+    /// What to do, as JSON
+    #[arg(long)]
+    pub order: String,
+    /// When to end at the latest, since boot
+    #[arg(long)]
+    pub deadline_ns: u64,
 }
 
 /// What can be looked at.

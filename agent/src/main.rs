@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Command::Worker(args) => {
             Ok(if app::worker::run(args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::NetworkWorker(args) => {
+            Ok(if app::worker::run_network(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Inspect(what) => app::inspect::run(&what).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigVerb::Check { file }) => {
             checked(config::load(Some(&file)).map(|_| "ok\n".to_owned()))
