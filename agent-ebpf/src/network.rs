@@ -98,20 +98,18 @@ pub struct Counts {
     pub matched_bytes: u64,
     /// Of these, dropped here.
     pub dropped: u64,
-    /// Of these, sent twice.
+    /// Of these, sent twice here.
     pub duplicated: u64,
-    /// What was handed to the relay, in pieces as the kernel had them.
-    pub relayed: u64,
 }
 
 impl Counts {
     /// The counts in the words that a map holds.
     #[must_use]
-    pub const fn from_words(words: [u64; 5]) -> Self {
-        let [matched, matched_bytes, dropped, duplicated, relayed] = words;
-        Self { matched, matched_bytes, dropped, duplicated, relayed }
+    pub const fn from_words(words: [u64; 4]) -> Self {
+        let [matched, matched_bytes, dropped, duplicated] = words;
+        Self { matched, matched_bytes, dropped, duplicated }
     }
 }
 
 const _: () = assert!(size_of::<Settings>() == size_of::<[u64; 9]>());
-const _: () = assert!(size_of::<Counts>() == size_of::<[u64; 5]>());
+const _: () = assert!(size_of::<Counts>() == size_of::<[u64; 4]>());

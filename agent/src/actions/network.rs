@@ -64,7 +64,7 @@ enum Refusal {
     Tap(io::Error),
     #[error("{}: no cgroup of the unified hierarchy as its root sees it", .0.display())]
     Cgroup(PathBuf),
-    #[error("{}{}", .0.said(), old_kernel())]
+    #[error("{}{}", .0.said(), if has_tcx() { String::new() } else { format!("; {}", old_kernel()) })]
     Program(#[from] LoadError),
     #[error("a thread for the target's network namespace: {0}")]
     Thread(io::Error),
@@ -111,7 +111,7 @@ fn has_tcx() -> bool {
 
 fn old_kernel() -> String {
     let (major, minor) = TCX_SINCE;
-    if has_tcx() { String::new() } else { format!("programs on interfaces (TCX) need Linux {major}.{minor}") }
+    format!("links of programs to interfaces (TCX), which Linux has since {major}.{minor}")
 }
 
 /// Attaches to every interface or to none, from a thread that moves into the target's network namespace and ends there.

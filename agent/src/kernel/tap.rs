@@ -146,7 +146,8 @@ impl Links {
         Ok(index_to_name(&self.0, index)?)
     }
 
-    /// Whether its frames begin with an Ethernet header.
+    /// Whether it is one of Ethernet. The loopback interface is not: its frames look so, but are nothing without the
+    /// route that they carry unseen.
     ///
     /// # Errors
     /// There is none of this name.
@@ -154,6 +155,6 @@ impl Links {
         let mut request = Request::of(name.as_bytes(), &[])?;
         request.make::<SIOCGIFHWADDR>(&self.0)?;
         // The field is a `sockaddr`, which begins with its family, here the kind of hardware.
-        Ok([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&request.short()))
+        Ok(request.short() == libc::ARPHRD_ETHER)
     }
 }

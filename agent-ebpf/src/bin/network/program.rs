@@ -62,9 +62,15 @@ static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0);
 
 macro_rules! setting {
     ($field:ident) => {
-        // SAFETY: the variable is never written while the program runs.
-        unsafe { read_volatile(&raw const NETWORK_SETTINGS.$field) }
+        frozen(&raw const NETWORK_SETTINGS.$field)
     };
+}
+
+/// A word as the loader set it, not as it is written above.
+#[inline(always)]
+fn frozen(word: *const u64) -> u64 {
+    // SAFETY: the macro above, its only caller, passes a word of the variable, which is not written any more.
+    unsafe { read_volatile(word) }
 }
 
 #[unsafe(no_mangle)]
@@ -96,7 +102,6 @@ extern "C" fn sextant_sieve(skb: *mut __sk_buff) -> i32 {
         }
         let relay = setting!(relay_ifindex) as u32;
         if relay != 0 {
-            (*counts).relayed += 1;
             (*skb).mark = mark;
             return bpf_redirect(relay, 0) as i32;
         }

@@ -152,7 +152,10 @@ impl Fault {
             return invalid("strength.partition", "nothing passes a partition: ask for nothing else with it");
         }
         if !self.partition && *self == nothing {
-            return invalid("strength", "asks for nothing: give a delay, a rate, a percentage or a partition");
+            return invalid(
+                "strength",
+                "asks for nothing: give a delay, a rate, a percentage or a partition",
+            );
         }
         for (field, percent) in self.percents() {
             // NaN is in no range.

@@ -60,15 +60,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(fault: Fault, lanes: usize, seed: u64) -> Self {
         let (held, free_ns) = (BinaryHeap::new(), vec![0; lanes]);
-        Self {
-            fault,
-            held,
-            held_bytes: 0,
-            turn: 0,
-            free_ns,
-            random: Random(seed),
-            tally: Tally::default(),
-        }
+        Self { fault, held, held_bytes: 0, turn: 0, free_ns, random: Random(seed), tally: Tally::default() }
     }
 
     /// Takes in a frame that came now.

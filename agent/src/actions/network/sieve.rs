@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use agent_ebpf::NETWORK;
 use agent_ebpf::network::{
-    BACK, CERTAIN, COUNTS, Counts, GATE, INCOMING, ONLY_PEERS, ONLY_PORTS, PEERS, PORT_WORDS, PORTS, RELEASED,
-    SETTINGS, SIEVE, SPARED_PEERS, Settings,
+    BACK, CERTAIN, COUNTS, Counts, GATE, INCOMING, ONLY_PEERS, ONLY_PORTS, PEERS, PORT_WORDS, PORTS,
+    RELEASED, SETTINGS, SIEVE, SPARED_PEERS, Settings,
 };
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, PerCpuArray};
@@ -29,7 +29,7 @@ const MAX_STATISTICS_BYTES: u64 = 1 << 20;
 pub(super) struct Lane {
     /// Keeps the programs attached.
     _ebpf: Ebpf,
-    counts: PerCpuArray<MapData, [u64; 5]>,
+    counts: PerCpuArray<MapData, [u64; 4]>,
     released: Array<MapData, u64>,
     pub(super) tap: Option<Tap>,
     name: String,
@@ -41,7 +41,11 @@ pub(super) struct Lane {
 
 impl fmt::Debug for Lane {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Lane").field("name", &self.name).field("tap", &self.tap).finish_non_exhaustive()
+        formatter
+            .debug_struct("Lane")
+            .field("name", &self.name)
+            .field("tap", &self.tap)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,7 +97,6 @@ impl Lane {
             sum.matched_bytes += of_cpu.matched_bytes;
             sum.dropped += of_cpu.dropped;
             sum.duplicated += of_cpu.duplicated;
-            sum.relayed += of_cpu.relayed;
         }
         Ok(sum)
     }
@@ -102,9 +105,10 @@ impl Lane {
     pub(super) fn overflowed(&mut self) -> u64 {
         let Some(tap) = &self.tap else { return 0 };
         let mut text = String::new();
-        let read = self.statistics.rewind().and_then(|()| {
-            self.statistics.by_ref().take(MAX_STATISTICS_BYTES).read_to_string(&mut text)
-        });
+        let read = self
+            .statistics
+            .rewind()
+            .and_then(|()| self.statistics.by_ref().take(MAX_STATISTICS_BYTES).read_to_string(&mut text));
         read.ok().and_then(|_| sent_dropped(&text, &tap.name)).unwrap_or_default()
     }
 
