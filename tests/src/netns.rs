@@ -76,8 +76,8 @@ impl Lab {
         }
         ip(&["-n", &target, "route", "add", "default", "via", PEER[0]])?;
         // Both ends know each other before anything is measured.
-        for at in 0..2 {
-            let echo = Echo::start(&lab, SocketAddr::new(PEER[at].parse()?, 7))?;
+        for peer in PEER {
+            let echo = Echo::start(&lab, SocketAddr::new(peer.parse()?, 7))?;
             crate::role::eventually(PATIENCE, "the cable is up", || {
                 ensure!(round_trips(&lab, echo.at, 1, Duration::ZERO)?[0].is_some(), "no echo");
                 Ok(())
@@ -119,6 +119,14 @@ impl Lab {
     pub fn shown(&self) -> Result<String> {
         let netns = self.of(Side::Target);
         Ok(ip(&["-n", &netns, "-o", "link", "show"])? + &run("tc", &["-n", &netns, "qdisc", "show"])?)
+    }
+
+    /// Runs `ip` in a namespace; what it prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn ip(&self, side: Side, arguments: &[&str]) -> Result<String> {
+        ip(&[&["-n", &self.of(side)], arguments].concat())
     }
 
     /// An order for the target's interface with its default route.
@@ -290,7 +298,7 @@ pub fn stream(from: Side, lab: &Lab, peer: SocketAddr, shape: (u64, usize, u64))
         }
     });
     let mut arrivals = Vec::new();
-    let mut buffer = vec![0; 2_048];
+    let mut buffer = vec![0; 65_536];
     let mut last = Instant::now();
     while last.elapsed() < Duration::from_millis(700) {
         if !sending.is_finished() {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::ioctl::{IntegerSetter, Opcode, Updater, ioctl};
+use rustix::ioctl::{IntegerSetter, Opcode, Updater, ioctl, opcode};
 use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -24,12 +24,12 @@ const NAME: &[u8] = b"sextant%d";
 /// Frames that wait for this process to read them: some milliseconds of a fast link.
 const QUEUE_FRAMES: i32 = 2_048;
 
-const TUNSETIFF: Opcode = libc::TUNSETIFF as Opcode;
-const TUNSETOFFLOAD: Opcode = libc::TUNSETOFFLOAD as Opcode;
-const SIOCGIFFLAGS: Opcode = libc::SIOCGIFFLAGS as Opcode;
-const SIOCSIFFLAGS: Opcode = libc::SIOCSIFFLAGS as Opcode;
-const SIOCGIFHWADDR: Opcode = libc::SIOCGIFHWADDR as Opcode;
-const SIOCSIFTXQLEN: Opcode = libc::SIOCSIFTXQLEN as Opcode;
+const TUNSETIFF: Opcode = opcode::write::<libc::c_int>(b'T', 202);
+const TUNSETOFFLOAD: Opcode = opcode::write::<libc::c_uint>(b'T', 208);
+const SIOCGIFFLAGS: Opcode = 0x8913;
+const SIOCSIFFLAGS: Opcode = 0x8914;
+const SIOCGIFHWADDR: Opcode = 0x8927;
+const SIOCSIFTXQLEN: Opcode = 0x8943;
 
 /// `ifreq` of the kernel: an interface's name, and a union that begins with what these requests are about.
 #[repr(C, align(8))]

@@ -148,9 +148,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of a product is below the factor")]
     fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
