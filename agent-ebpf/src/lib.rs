@@ -8,6 +8,7 @@
 #![no_std]
 
 pub mod log2;
+pub mod network;
 pub mod process;
 pub mod runqlat;
 pub mod stall;
@@ -33,6 +34,10 @@ pub static PROCESS: &[u8] = object!("../objects/process.bpf.o");
 /// What happens on the run queues: [`runqlat`].
 #[cfg(not(target_arch = "bpf"))]
 pub static RUNQLAT: &[u8] = object!("../objects/runqlat.bpf.o");
+
+/// Packets that are dropped, doubled or held on purpose: [`network`].
+#[cfg(not(target_arch = "bpf"))]
+pub static NETWORK: &[u8] = object!("../objects/network.bpf.o");
 
 /// Who waits longest for the sched_ext scheduler: [`stall`].
 #[cfg(not(target_arch = "bpf"))]

@@ -15,6 +15,7 @@ pub mod executor;
 mod handle;
 mod journal;
 mod metrics;
+pub mod network;
 mod order;
 mod owner;
 mod place;

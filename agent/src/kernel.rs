@@ -8,5 +8,6 @@ pub mod policy;
 pub mod processes;
 pub mod programs;
 pub mod retry;
+pub mod tap;
 pub mod tasks;
 pub mod types;

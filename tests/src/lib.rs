@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod exposition;
 pub mod following;
 pub mod hand_made;
+pub mod netns;
 pub mod provoke;
 pub mod role;
 pub mod scheduler;

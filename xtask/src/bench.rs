@@ -24,6 +24,8 @@ pub(crate) struct Args {
 enum What {
     /// One sample of a scheduler's variables: lookups by system call, bpftool
     Bss,
+    /// Network anomalies: how exact, what they cost; netem where the kernel has it
+    Network,
     /// The whole node process at rest and under 50 clients
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
@@ -42,6 +44,7 @@ impl What {
     const fn name(self) -> &'static str {
         match self {
             Self::Bss => "bss",
+            Self::Network => "network",
             Self::Node => "node",
             Self::Pods => "pods",
             Self::Runqlat => "runqlat",
@@ -58,7 +61,7 @@ impl What {
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Stress => &[("stress-ng", "stress-ng")],
-            Self::Node | Self::Tasks | Self::Usage => &[],
+            Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
 }
@@ -74,7 +77,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }
     }
-    if matches!(args.what, What::Node | What::Stress) {
+    if matches!(args.what, What::Network | What::Node | What::Stress) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();

@@ -23,8 +23,8 @@ pub struct Key<'a> {
 pub struct Report {
     /// Since it joined its groups, ns.
     pub elapsed_ns: u64,
-    /// A sum since then, or a level.
-    pub amount: u64,
+    /// A sum since then, or a level; none before there was anything to measure.
+    pub amount: Option<u64>,
     /// What else it says.
     pub details: BTreeMap<String, u64>,
 }

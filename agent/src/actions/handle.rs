@@ -40,6 +40,8 @@ pub struct Parts {
     pub pods: watch::Receiver<Arc<PodMap>>,
     /// The latest reading of the scheduler.
     pub scheduler: watch::Receiver<Arc<SchedulerReading>>,
+    /// Ports that the node listens on: no anomaly of the network is to cut the way to its own stop.
+    pub own_ports: Vec<u16>,
     /// Where beginnings and ends are told.
     pub events: mpsc::Sender<AnomalyEvent>,
     /// Names this boot.
@@ -71,7 +73,7 @@ pub struct Handle {
 /// # Errors
 /// The journal's file, a leftover that does not go, or no thread.
 pub fn start(parts: Parts) -> Result<Handle, Error> {
-    let Parts { config, roots, pods, scheduler, events, boot_id, journal, clock, metrics } = parts;
+    let Parts { config, roots, pods, scheduler, own_ports, events, boot_id, journal, clock, metrics } = parts;
     #[cfg(debug_assertions)]
     let executor = Processes::fixture(config.unguarded_workers);
     #[cfg(not(debug_assertions))]
@@ -79,7 +81,7 @@ pub fn start(parts: Parts) -> Result<Handle, Error> {
     let path = journal.display().to_string();
     let journal = Journal::open(&journal).map_err(|error| Error::Failed(format!("{path}: {error}")))?;
     let (out, anomalies) = watch::channel(Arc::default());
-    let world = World { config, roots, boot_id, pods, scheduler, events, metrics };
+    let world = World { config, roots, boot_id, pods, scheduler, own_ports, events, metrics };
     let owner = Owner::new(world, executor, journal, now(clock), out)?;
     let (commands, inbox) = sync_channel(MAX_WAITING);
     std::thread::Builder::new()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::network;
 use crate::domain::action::{Class, Signal};
 
 /// A worker's order.
@@ -48,6 +49,13 @@ pub enum Work {
     DiskLoad(DiskLoadWork),
     /// Takes a file system's space.
     DiskFill(DiskFillWork),
+    /// Disturbs a network.
+    Network {
+        /// How.
+        order: Box<network::Order>,
+        /// What is reported.
+        measure: Measure,
+    },
     /// Sees to it that changes are undone; with `apply` it makes them first.
     Hold {
         /// Make them.
@@ -64,6 +72,22 @@ pub enum Work {
         /// `SIGTERM` instead of `SIGKILL`.
         term: bool,
     },
+}
+
+/// What a network's worker says it achieved, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Delay, us.
+    Delay,
+    /// Bits that passed, whole ones.
+    Bits,
+    /// Of the packets that fit, those that were lost.
+    Lost,
+    /// Those that were sent twice.
+    Duplicated,
+    /// Those that were damaged.
+    Corrupted,
 }
 
 /// One worker's CPU time.

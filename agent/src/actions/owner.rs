@@ -43,6 +43,7 @@ pub(super) struct World {
     pub(super) boot_id: String,
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) scheduler: watch::Receiver<Arc<SchedulerReading>>,
+    pub(super) own_ports: Vec<u16>,
     pub(super) events: mpsc::Sender<AnomalyEvent>,
     pub(super) metrics: Metrics,
 }
@@ -170,6 +171,7 @@ impl<E: Executor> Owner<E> {
             )]
             promised_bytes: of_memory.map(promised).sum::<f64>() as u64,
             scheduler: &Arc::clone(&scheduler.borrow()),
+            own_ports: &self.world.own_ports,
             spare,
             now_ns: now.boot_ns,
         };

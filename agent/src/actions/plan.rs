@@ -3,6 +3,7 @@
 mod cpu;
 mod disk;
 mod memory;
+mod network;
 mod process;
 
 use super::Error;
@@ -46,6 +47,8 @@ pub(super) struct Facts<'a> {
     /// Bytes of memory that other faults were promised and do not hold yet.
     pub(super) promised_bytes: u64,
     pub(super) scheduler: &'a SchedulerReading,
+    /// Ports that the node listens on.
+    pub(super) own_ports: &'a [u16],
     /// Processes that no fault may end or stop.
     pub(super) spare: Vec<u32>,
     pub(super) now_ns: u64,
@@ -72,6 +75,7 @@ pub(super) fn plan(fault: &Fault, facts: &Facts<'_>) -> Result<Plan, Error> {
         Strength::Cpu(cpu) => cpu::plan(fault, cpu, facts),
         Strength::Memory(memory) => memory::plan(fault, memory, facts),
         Strength::Disk(disk) => disk::plan(fault, disk, facts),
+        Strength::Network(network) => network::plan(fault, network, facts),
         Strength::Process(process) => process::plan(fault, *process, facts),
     }
 }

@@ -29,6 +29,7 @@ mod fill;
 mod hold;
 mod load;
 mod memory;
+mod network;
 mod pace;
 mod pause;
 mod who;
@@ -56,8 +57,10 @@ pub enum Line {
     Report {
         /// Since it joined.
         elapsed_ns: u64,
-        /// A sum since then (ns of CPU time, bytes, operations) or a level (bytes, tasks, limits).
-        amount: u64,
+        /// A sum since then (ns of CPU time, bytes, operations, bits) or a level (bytes, tasks, limits, thousandths); none
+        /// where there was nothing to measure yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        amount: Option<u64>,
         /// What else there is to say.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         details: BTreeMap<String, u64>,
@@ -78,7 +81,7 @@ trait Task {
     fn turn(&mut self, clock: Clock, until_ns: u64) -> Result<(), String>;
 
     /// What it achieved: see [`Line::Report`].
-    fn amount(&mut self) -> u64;
+    fn amount(&mut self) -> Option<u64>;
 
     /// What else there is to say.
     fn details(&self) -> BTreeMap<String, u64> {
@@ -131,6 +134,7 @@ fn begin(order: Order) -> Result<Box<dyn Task>, String> {
         Work::Memory(work) => Box::new(memory::Memory::begin(work)?),
         Work::DiskLoad(work) => Box::new(load::Load::begin(&work)?),
         Work::DiskFill(work) => Box::new(fill::Fill::begin(work)?),
+        Work::Network { order, measure } => Box::new(network::Network::begin(&order, measure)?),
         Work::Hold { apply, changes } => Box::new(hold::Hold::begin(changes, apply)?),
         Work::Pause(who) => Box::new(pause::Pause::begin(who)?),
         Work::Kill { who, term } => Box::new(who::Killed::begin(&who, term)?),
@@ -144,24 +148,21 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn work(task: &mut dyn Task, deadline_ns: u64, guarded: bool) -> Result<(), String> {
     let clock = Clock::start();
     let mut reported_ns = 0;
+    let mut over = false;
     loop {
         let elapsed_ns = clock.elapsed_ns();
-        let over = since_boot_ns() >= deadline_ns;
+        over |= since_boot_ns() >= deadline_ns;
         if over || elapsed_ns >= reported_ns + REPORT_NS {
             reported_ns = elapsed_ns;
             let report = Line::Report { elapsed_ns, amount: task.amount(), details: task.details() };
-            if !say(&report) && guarded {
-                return Ok(());
-            }
+            over |= !say(&report) && guarded;
         }
         if over {
             return Ok(());
         }
         let until_ns = elapsed_ns + PERIOD_NS;
         task.turn(clock, until_ns)?;
-        if released(clock, until_ns, guarded) {
-            return Ok(());
-        }
+        over = released(clock, until_ns, guarded);
     }
 }
 
@@ -196,11 +197,11 @@ mod tests {
         for (line, text) in [
             (Line::Joined { joined: true }, r#"{"joined":true}"#),
             (
-                Line::Report { elapsed_ns: 2, amount: 1, details: details(&[]) },
+                Line::Report { elapsed_ns: 2, amount: Some(1), details: details(&[]) },
                 r#"{"elapsed_ns":2,"amount":1}"#,
             ),
             (
-                Line::Report { elapsed_ns: 2, amount: 1, details: details(&["late_ns"]) },
+                Line::Report { elapsed_ns: 2, amount: Some(1), details: details(&["late_ns"]) },
                 r#"{"elapsed_ns":2,"amount":1,"details":{"late_ns":3}}"#,
             ),
             (Line::Failed { error: "no".to_owned() }, r#"{"error":"no"}"#),

@@ -63,7 +63,7 @@ const fn once() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// `cpu`, `memory`, `disk` or `process`.
+    /// `cpu`, `memory`, `disk`, `network` or `process`.
     pub kind: String,
     /// Where.
     pub target: Target,
@@ -144,7 +144,7 @@ pub struct Step {
 pub struct View {
     /// Names it.
     pub id: String,
-    /// `cpu`, `memory`, `disk` or `process`.
+    /// `cpu`, `memory`, `disk`, `network` or `process`.
     pub kind: String,
     /// Where.
     pub target: Target,
@@ -168,7 +168,8 @@ pub struct View {
     pub ended_at: Option<String>,
     /// Runs that began.
     pub runs: u32,
-    /// What the amounts are: `percent_of_core`, `bytes`, `bytes_per_s`, `operations_per_s`, `tasks` or `limits`.
+    /// What the amounts are: `percent_of_core`, `bytes`, `bytes_per_s`, `operations_per_s`, `tasks`, `limits`, `ms`,
+    /// `bits_per_s`, `percent_lost`, `percent_duplicated` or `percent_corrupted`.
     pub unit: String,
     /// What was asked of all workers together, after a ramp.
     pub asked: f64,
@@ -189,7 +190,7 @@ pub struct Event {
     pub at_ns: i64,
     /// Names it.
     pub id: String,
-    /// `cpu`, `memory`, `disk` or `process`.
+    /// `cpu`, `memory`, `disk`, `network` or `process`.
     pub kind: String,
     /// Where, in words.
     pub target: String,

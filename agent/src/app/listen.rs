@@ -15,6 +15,17 @@ pub(super) struct Bound {
     pub(super) addresses: Vec<String>,
 }
 
+impl Bound {
+    /// The TCP ports.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let port = |listener: &Listener| match listener {
+            Listener::Tcp(listener) => Some(listener.local_addr().ok()?.port()),
+            Listener::Unix(_) => None,
+        };
+        self.listeners.iter().filter_map(port).collect()
+    }
+}
+
 /// Binds every address.
 pub(super) async fn tcp(addresses: &[String]) -> Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), addresses: Vec::new() };

@@ -66,7 +66,8 @@ pub async fn run(config: Config) -> Result<()> {
     let mut supervisor = Supervisor::new();
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
     let sources = sources::start(&mut supervisor, &config, ours);
-    let (anomalies, anomaly_events) = anomalies::start(&mut supervisor, &config, &facts, &sources, ours);
+    let (anomalies, anomaly_events) =
+        anomalies::start(&mut supervisor, &config, &facts, &sources, bound.ports(), ours);
     let (recorder, posts) = door::channel();
     let inputs = Inputs {
         scheduler: sources.scheduler.clone(),

@@ -7,9 +7,11 @@
 use std::fmt;
 
 pub mod anomaly;
+mod network;
 mod strength;
 
 pub use anomaly::{Anomaly, Point, State, StepRecord, Unit};
+pub use network::{Direction, Network, Protocol};
 pub use strength::{
     Amount, Class, Cpu, Disk, DiskFill, DiskLoad, DiskSlow, Memory, Of, Process, Signal, Strength,
 };
@@ -30,13 +32,15 @@ pub enum Kind {
     Memory,
     /// A disk that is busy, full or slow.
     Disk,
+    /// A network that is slow, lossy or cut.
+    Network,
     /// Processes that stand still or end.
     Process,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Disk, Self::Process];
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Disk, Self::Network, Self::Process];
 
     /// Word for JSON, labels and logs.
     pub const fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Kind {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Network => "network",
             Self::Process => "process",
         }
     }

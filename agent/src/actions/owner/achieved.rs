@@ -23,25 +23,33 @@ impl Achieved {
         if elapsed_ns < self.elapsed_ns + POINT_NS / 2 {
             return;
         }
-        let amount: u64 = reports.iter().map(|report| report.amount).sum();
+        anomaly.details.clear();
+        for (name, value) in reports.iter().flat_map(|report| &report.details) {
+            *anomaly.details.entry(name.clone()).or_default() += value;
+        }
+        // Of what has no measure yet there is no point.
+        let Some(amount) = reports.iter().map(|report| report.amount).sum::<Option<u64>>() else { return };
         let (value, overall) = match anomaly.unit {
-            Unit::PercentOfCore | Unit::BytesPerS | Unit::OperationsPerS => {
+            Unit::PercentOfCore | Unit::BytesPerS | Unit::OperationsPerS | Unit::BitsPerS => {
                 let scale = scale(anomaly);
                 let since = (amount.saturating_sub(self.amount), elapsed_ns - self.elapsed_ns);
                 (rate(since, scale), rate((amount, elapsed_ns), scale))
             }
             // Two guardians hold the same limits.
-            Unit::Limits => (float(reports[0].amount), float(reports[0].amount)),
-            Unit::Bytes | Unit::Tasks => (float(amount), float(amount)),
+            Unit::Limits => both(float(amount) / float(reports.len() as u64)),
+            Unit::Bytes | Unit::Tasks => both(float(amount)),
+            Unit::Ms | Unit::PercentLost | Unit::PercentDuplicated | Unit::PercentCorrupted => {
+                both(float(amount) / 1e3)
+            }
         };
         (self.elapsed_ns, self.amount) = (elapsed_ns, amount);
         anomaly.achieved = Some(overall);
         anomaly.push(Point { at_s: hundredths(float(elapsed_ns) / 1e9), value });
-        anomaly.details.clear();
-        for (name, value) in reports.iter().flat_map(|report| &report.details) {
-            *anomaly.details.entry(name.clone()).or_default() += value;
-        }
     }
+}
+
+const fn both(level: f64) -> (f64, f64) {
+    (level, level)
 }
 
 /// From a worker's count per ns to the unit.

@@ -55,6 +55,7 @@ fn rig_in(dir: tempfile::TempDir, config: Config) -> Result<Rig, Error> {
         pods,
         scheduler: readings,
         events: told,
+        own_ports: vec![8_090],
         metrics: Metrics::default(),
     };
     let executor = Recording::default();
@@ -165,7 +166,7 @@ fn what_is_achieved_is_of_all_workers_over_time() {
     for s in 1..=3 {
         for worker in 0..2 {
             let report =
-                Report { elapsed_ns: s * 1_000_000_000, amount: s * 300_000_000, ..Report::default() };
+                Report { elapsed_ns: s * 1_000_000_000, amount: Some(s * 300_000_000), ..Report::default() };
             rig.executor.0.lock().unwrap().seen.insert(worker, Seen { report: Some(report), ended: None });
         }
         rig.owner.tick(later(s));

@@ -78,7 +78,7 @@ impl Task for Cpu {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        used_ns().saturating_sub(self.begun_ns)
+    fn amount(&mut self) -> Option<u64> {
+        Some(used_ns().saturating_sub(self.begun_ns))
     }
 }

@@ -52,9 +52,9 @@ impl Task for Fill {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
+    fn amount(&mut self) -> Option<u64> {
         let blocks = fstat(&self.file).map_or(0, |stat| stat.st_blocks);
-        u64::try_from(blocks).unwrap_or_default() * SECTOR_BYTES
+        Some(u64::try_from(blocks).unwrap_or_default() * SECTOR_BYTES)
     }
 
     fn details(&self) -> BTreeMap<String, u64> {
@@ -76,10 +76,10 @@ mod tests {
             |floor_bytes| DiskFillWork { place: place.clone(), bytes: 3 << 20, ramp_ns: 0, floor_bytes };
         let mut fill = Fill::begin(work(0)).unwrap();
         fill.turn(Clock::start(), 1_000_000_000).unwrap();
-        assert_eq!(fill.amount(), 3 << 20);
+        assert_eq!(fill.amount(), Some(3 << 20));
         let mut none = Fill::begin(work(u64::MAX / 2)).unwrap();
         none.turn(Clock::start(), 1_000_000_000).unwrap();
-        assert_eq!((none.amount(), none.details()["times_at_floor"]), (0, 1));
+        assert_eq!((none.amount(), none.details()["times_at_floor"]), (Some(0), 1));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no name");
     }
 }

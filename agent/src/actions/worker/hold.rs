@@ -52,8 +52,8 @@ impl Task for Hold {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        self.changes.len() as u64
+    fn amount(&mut self) -> Option<u64> {
+        Some(self.changes.len() as u64)
     }
 
     fn end(&mut self) -> Result<(), String> {

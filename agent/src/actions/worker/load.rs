@@ -94,7 +94,7 @@ impl Task for Load {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        self.operations
+    fn amount(&mut self) -> Option<u64> {
+        Some(self.operations)
     }
 }

@@ -97,8 +97,8 @@ impl Task for Memory {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        resident_bytes()
+    fn amount(&mut self) -> Option<u64> {
+        Some(resident_bytes())
     }
 
     fn details(&self) -> BTreeMap<String, u64> {

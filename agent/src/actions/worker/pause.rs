@@ -106,8 +106,8 @@ impl Task for Pause {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        self.seized.values().filter(|stands| **stands).count() as u64
+    fn amount(&mut self) -> Option<u64> {
+        Some(self.seized.values().filter(|stands| **stands).count() as u64)
     }
 
     fn details(&self) -> BTreeMap<String, u64> {

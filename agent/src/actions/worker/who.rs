@@ -74,8 +74,8 @@ impl Task for Killed {
         Ok(())
     }
 
-    fn amount(&mut self) -> u64 {
-        self.count
+    fn amount(&mut self) -> Option<u64> {
+        Some(self.count)
     }
 }
 

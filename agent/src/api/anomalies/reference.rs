@@ -1,6 +1,6 @@
 //! `/api/anomaly/*` as clients of the reference backend speak it, with its strengths.
 //!
-//! Its templates: CPU of two workers at 90 %; 256 MiB of memory in two workers; a disk whose every operation takes
+//! Its templates: CPU of two workers at 90 %; 256 MiB of memory in two workers; a delay of 100 ms of what is sent; a disk whose every operation takes
 //! 100 ms. The last is what it does to the files of one pod: ten operations a second for a target that has a cgroup of its
 //! own; the node as a whole has none, and gets a load of 50 MiB/s instead.
 
@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 use super::{DEFAULT_DURATION_S, Target, Wrong};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::action::{
-    self, Amount, Anomaly, Asked, Class, Cpu, Disk, DiskLoad, DiskSlow, Kind, Memory, Of, Strength,
+    self, Amount, Anomaly, Asked, Class, Cpu, Disk, DiskLoad, DiskSlow, Kind, Memory, Network, Of, Strength,
 };
 
 const CPU_PERCENT: f64 = 90.0;
 const WORKERS: u32 = 2;
+const DELAY_MS: f64 = 100.0;
 const MEMORY_BYTES: u64 = 256 << 20;
 /// One after another, each takes 100 ms.
 const SLOW_OPERATIONS_PER_S: u64 = 10;
@@ -26,7 +27,7 @@ const LOAD_PATH: &str = "/var/tmp";
 /// What `POST /api/anomaly/start` takes; other keys are ignored, as the reference does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReferenceRequest {
-    /// `cpu_stress`, `memory_stress` or `disk_stress`.
+    /// `cpu_stress`, `memory_stress`, `disk_stress` or `network_delay`.
     #[serde(rename = "type")]
     pub kind: String,
     /// How long, s; 600 by default.
@@ -58,9 +59,11 @@ impl ReferenceRequest {
                 workers: Some(WORKERS),
                 touch_bytes_per_s: 0,
             }),
+            "network_delay" => Strength::Network(Network { delay_ms: DELAY_MS, ..Network::default() }),
             "disk_stress" => Strength::Disk(disk(&target)),
             other => {
-                let why = format!("{other:?} is none of cpu_stress, memory_stress, disk_stress");
+                let why =
+                    format!("{other:?} is none of cpu_stress, memory_stress, disk_stress, network_delay");
                 return Err(Wrong { field: "type", why });
             }
         };
@@ -90,7 +93,12 @@ fn disk(target: &action::Target) -> Disk {
 }
 
 fn type_of(anomaly: &Anomaly) -> String {
-    format!("{}_{}", anomaly.kind.name(), if anomaly.kind == Kind::Process { "fault" } else { "stress" })
+    let what = match anomaly.kind {
+        Kind::Cpu | Kind::Memory | Kind::Disk => "stress",
+        Kind::Network if anomaly.unit == action::Unit::Ms => "delay",
+        Kind::Network | Kind::Process => "fault",
+    };
+    format!("{}_{what}", anomaly.kind.name())
 }
 
 /// `{"status":"success","message":"..."}`, the reference's.

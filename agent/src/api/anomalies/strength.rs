@@ -21,6 +21,8 @@ pub enum Strength {
     Process(Process),
     /// Of `memory`.
     Memory(Memory),
+    /// Of `network`.
+    Network(Network),
 }
 
 /// Of what a percentage is.
@@ -159,6 +161,85 @@ const fn all() -> f64 {
     100.0
 }
 
+/// A network: at least one of the first seven, or `partition`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// What every packet waits, ms.
+    #[serde(skip_serializing_if = "is_none")]
+    pub delay_ms: f64,
+    /// By how much that differs at most, up or down, ms.
+    #[serde(skip_serializing_if = "is_none")]
+    pub jitter_ms: f64,
+    /// Packets that are lost.
+    #[serde(skip_serializing_if = "is_none")]
+    pub loss_percent: f64,
+    /// Packets that arrive twice.
+    #[serde(skip_serializing_if = "is_none")]
+    pub duplicate_percent: f64,
+    /// Packets that do not wait the delay, and so overtake.
+    #[serde(skip_serializing_if = "is_none")]
+    pub reorder_percent: f64,
+    /// Packets with one bit flipped.
+    #[serde(skip_serializing_if = "is_none")]
+    pub corrupt_percent: f64,
+    /// Bits that pass in a second, on each interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_bits_per_s: Option<u64>,
+    /// Nothing passes between the target and these peers or ports.
+    pub partition: bool,
+    /// Names in the target's network; all with a default route by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
+    /// `10.0.0.7`, `10.0.0.0/8`, `fd00::/8`; all by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
+    /// `443`, `8000-8100`, of either side; all by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// Which way, as the target sees it.
+    pub direction: Direction,
+    /// Addresses that are spared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude_peers: Vec<String>,
+    /// Ports that are spared: DNS and DHCP by default. Those of the node itself are in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_ports: Option<Vec<String>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_none(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// A protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// All that IPv4 and IPv6 carry.
+    #[default]
+    Any,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP.
+    Icmp,
+}
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// What the target sends.
+    #[default]
+    Egress,
+    /// What it receives.
+    Ingress,
+}
+
 /// Processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
@@ -193,6 +274,7 @@ pub fn of(kind: Kind, value: &serde_json::Value) -> Result<action::Strength, Wro
         Kind::Cpu => Ok(action::Strength::Cpu(parsed::<Cpu>(value)?.into())),
         Kind::Memory => parsed::<Memory>(value)?.try_into().map(action::Strength::Memory),
         Kind::Disk => parsed::<Disk>(value)?.try_into().map(action::Strength::Disk),
+        Kind::Network => Ok(action::Strength::Network(parsed::<Network>(value)?.into())),
         Kind::Process => Ok(action::Strength::Process(parsed::<Process>(value)?.into())),
     }
 }

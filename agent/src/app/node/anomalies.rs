@@ -25,13 +25,14 @@ pub(super) fn start(
     config: &Config,
     facts: &HostFacts,
     sources: &Sources,
+    own_ports: Vec<u16>,
     registry: &mut Registry,
 ) -> (Anomalies, mpsc::Receiver<AnomalyEvent>) {
     let (events, told) = mpsc::channel(MAX_EVENTS);
     if !config.actions.enabled {
         return (Err(OFF.to_owned()), told);
     }
-    let started = door(config, facts, sources, events, registry);
+    let started = door(config, facts, sources, own_ports, events, registry);
     match &started {
         Ok(door) => {
             let (handle, token) = (door.handle.clone(), supervisor.token(Phase::Actions));
@@ -46,6 +47,7 @@ fn door(
     config: &Config,
     facts: &HostFacts,
     sources: &Sources,
+    own_ports: Vec<u16>,
     events: mpsc::Sender<AnomalyEvent>,
     registry: &mut Registry,
 ) -> Result<Door, String> {
@@ -58,6 +60,7 @@ fn door(
         roots: config.host.clone(),
         pods: sources.pods.clone(),
         scheduler: sources.scheduler.clone(),
+        own_ports,
         events,
         boot_id: facts.boot_id.clone(),
         journal: dir.join("anomalies.journal"),

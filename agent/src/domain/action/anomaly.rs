@@ -64,6 +64,16 @@ pub enum Unit {
     Tasks,
     /// Limits that are set.
     Limits,
+    /// Delay of packets, ms.
+    Ms,
+    /// Bits/s that pass.
+    BitsPerS,
+    /// Of the packets that fit.
+    PercentLost,
+    /// Of the packets that fit.
+    PercentDuplicated,
+    /// Of the packets that fit.
+    PercentCorrupted,
 }
 
 impl Unit {
@@ -76,15 +86,32 @@ impl Unit {
             Self::OperationsPerS => "operations_per_s",
             Self::Tasks => "tasks",
             Self::Limits => "limits",
+            Self::Ms => "ms",
+            Self::BitsPerS => "bits_per_s",
+            Self::PercentLost => "percent_lost",
+            Self::PercentDuplicated => "percent_duplicated",
+            Self::PercentCorrupted => "percent_corrupted",
         }
     }
 
+    /// Every unit.
+    const ALL: [Self; 11] = [
+        Self::PercentOfCore,
+        Self::Bytes,
+        Self::BytesPerS,
+        Self::OperationsPerS,
+        Self::Tasks,
+        Self::Limits,
+        Self::Ms,
+        Self::BitsPerS,
+        Self::PercentLost,
+        Self::PercentDuplicated,
+        Self::PercentCorrupted,
+    ];
+
     /// The unit of this name.
     pub fn named(name: &str) -> Option<Self> {
-        use Unit::{Bytes, BytesPerS, Limits, OperationsPerS, PercentOfCore, Tasks};
-        [PercentOfCore, Bytes, BytesPerS, OperationsPerS, Tasks, Limits]
-            .into_iter()
-            .find(|unit| unit.name() == name)
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How strong: one shape for each kind of anomaly, each with its checks.
 
-use super::{Invalid, Kind, Limits, invalid, whole, within};
+use super::{Invalid, Kind, Limits, Network, invalid, whole, within};
 
 /// More workers than this are no sharper a fault, only more processes.
 const MAX_WORKERS: u32 = 1_024;
@@ -32,6 +32,8 @@ pub enum Strength {
     Memory(Memory),
     /// A disk that is busy, full or slow.
     Disk(Disk),
+    /// A network that is slow, lossy or cut.
+    Network(Network),
     /// Processes that stand still or end.
     Process(Process),
 }
@@ -43,6 +45,7 @@ impl Strength {
             Self::Cpu(_) => Kind::Cpu,
             Self::Memory(_) => Kind::Memory,
             Self::Disk(_) => Kind::Disk,
+            Self::Network(_) => Kind::Network,
             Self::Process(_) => Kind::Process,
         }
     }
@@ -52,6 +55,7 @@ impl Strength {
             Self::Cpu(cpu) => cpu.check(),
             Self::Memory(memory) => memory.check(),
             Self::Disk(disk) => disk.check(limits),
+            Self::Network(network) => network.check(),
             Self::Process(_) => Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! Strengths of the wire into the domain's, and back.
 
-use super::{Base, Class, Cpu, Disk, Memory, Process, Signal, Strength, Wrong, wrong};
+use super::{
+    Base, Class, Cpu, Direction, Disk, Memory, Network, Process, Protocol, Signal, Strength, Wrong, wrong,
+};
 use crate::domain::action::{self, Amount};
 
 impl From<Cpu> for action::Cpu {
@@ -147,6 +149,67 @@ impl From<&action::Disk> for Disk {
     }
 }
 
+impl From<Network> for action::Network {
+    fn from(network: Network) -> Self {
+        Self {
+            delay_ms: network.delay_ms,
+            jitter_ms: network.jitter_ms,
+            loss_percent: network.loss_percent,
+            duplicate_percent: network.duplicate_percent,
+            reorder_percent: network.reorder_percent,
+            corrupt_percent: network.corrupt_percent,
+            rate_bits_per_s: network.rate_bits_per_s.unwrap_or_default(),
+            partition: network.partition,
+            interfaces: network.interfaces,
+            peers: network.peers,
+            ports: network.ports,
+            protocol: match network.protocol {
+                Protocol::Any => action::Protocol::Any,
+                Protocol::Tcp => action::Protocol::Tcp,
+                Protocol::Udp => action::Protocol::Udp,
+                Protocol::Icmp => action::Protocol::Icmp,
+            },
+            direction: match network.direction {
+                Direction::Egress => action::Direction::Egress,
+                Direction::Ingress => action::Direction::Ingress,
+            },
+            exclude_peers: network.exclude_peers,
+            exclude_ports: network.exclude_ports,
+        }
+    }
+}
+
+impl From<&action::Network> for Network {
+    fn from(network: &action::Network) -> Self {
+        let network = network.clone();
+        Self {
+            delay_ms: network.delay_ms,
+            jitter_ms: network.jitter_ms,
+            loss_percent: network.loss_percent,
+            duplicate_percent: network.duplicate_percent,
+            reorder_percent: network.reorder_percent,
+            corrupt_percent: network.corrupt_percent,
+            rate_bits_per_s: Some(network.rate_bits_per_s).filter(|rate| *rate > 0),
+            partition: network.partition,
+            interfaces: network.interfaces,
+            peers: network.peers,
+            ports: network.ports,
+            protocol: match network.protocol {
+                action::Protocol::Any => Protocol::Any,
+                action::Protocol::Tcp => Protocol::Tcp,
+                action::Protocol::Udp => Protocol::Udp,
+                action::Protocol::Icmp => Protocol::Icmp,
+            },
+            direction: match network.direction {
+                action::Direction::Egress => Direction::Egress,
+                action::Direction::Ingress => Direction::Ingress,
+            },
+            exclude_peers: network.exclude_peers,
+            exclude_ports: network.exclude_ports,
+        }
+    }
+}
+
 impl From<Process> for action::Process {
     fn from(process: Process) -> Self {
         match process {
@@ -173,6 +236,7 @@ impl From<&action::Strength> for Strength {
             action::Strength::Cpu(cpu) => Self::Cpu(cpu.into()),
             action::Strength::Memory(memory) => Self::Memory(memory.into()),
             action::Strength::Disk(disk) => Self::Disk(disk.into()),
+            action::Strength::Network(network) => Self::Network(network.into()),
             action::Strength::Process(process) => Self::Process((*process).into()),
         }
     }
@@ -201,6 +265,18 @@ mod tests {
             (Kind::Disk, load),
             (Kind::Disk, json!({"mode": "fill", "path": "/a", "percent": 80.0})),
             (Kind::Disk, slow),
+            (
+                Kind::Network,
+                json!({"delay_ms": 100.0, "jitter_ms": 5.0, "partition": false, "protocol": "any", "direction": "egress"}),
+            ),
+            (
+                Kind::Network,
+                json!({"partition": true, "peers": ["::/0"], "ports": ["1-2"], "protocol": "udp", "direction": "ingress", "interfaces": ["eth0"], "exclude_peers": ["10.0.0.1"], "exclude_ports": []}),
+            ),
+            (
+                Kind::Network,
+                json!({"rate_bits_per_s": 8000, "partition": false, "protocol": "tcp", "direction": "egress"}),
+            ),
             (Kind::Process, json!({"action": "pause"})),
             (Kind::Process, json!({"action": "kill", "signal": "term"})),
         ] {

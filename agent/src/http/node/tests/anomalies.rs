@@ -25,6 +25,7 @@ fn node(dir: &tempfile::TempDir, keys: Keys) -> Node {
         roots: Default::default(),
         pods: watch::channel(Arc::default()).1,
         scheduler: watch::channel(Arc::default()).1,
+        own_ports: Vec::new(),
         events: mpsc::channel(1).0,
         boot_id: "boot".to_owned(),
         journal: dir.path().join("journal"),
