@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
+use sextant_tests::hand_made::HandMade;
 use sextant_tests::netns::{Echo, Lab, PEER, Side, p50, round_trips};
 use sextant_tests::provoke::{CONFIG, KEY, allow, ask, workers};
 use sextant_tests::role::{Role, eventually};
@@ -34,7 +35,11 @@ impl Drop for Sleeper {
 fn a_delay_that_was_asked_for_is_measured_told_and_gone_with_the_node() {
     let (_alone, lab) = lab("node");
     let before = lab.shown().unwrap();
+    // Not among the node's own processes, which are protected; the group goes after its process.
+    let group = HandMade::new(HandMade::trees().unwrap().last().unwrap(), "network").unwrap();
     let sleeper = Sleeper::start(&lab);
+    let procs = group.group("app").unwrap().join("cgroup.procs");
+    std::fs::write(procs, sleeper.0.id().to_string()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     allow(dir.path(), "").unwrap();
     let config = dir.path().join(CONFIG);
@@ -78,6 +83,8 @@ fn a_delay_that_was_asked_for_is_measured_told_and_gone_with_the_node() {
         Ok(())
     })
     .unwrap();
+    // What looks for leftovers takes its port.
+    drop(echo);
     node.kill().unwrap();
     eventually(PATIENCE, "the network is what it was", || {
         ensure!(workers(view["id"].as_str().context("id")?).is_empty(), "a worker");
