@@ -20,3 +20,4 @@ pub mod stream;
 pub mod table;
 pub mod time;
 pub mod usage;
+pub mod workloads;

@@ -24,7 +24,7 @@ use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
 use crate::sources::{pods, runqlat, scheduler, usage};
-use crate::{http, store, telemetry};
+use crate::{http, mysql, store, telemetry, workloads};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -58,6 +58,10 @@ pub struct Config {
     pub usage: usage::Config,
     /// `[actions]`: anomalies on purpose.
     pub actions: actions::Config,
+    /// `[workloads]`: load on purpose.
+    pub workloads: workloads::Config,
+    /// `[database]`: the way to the database.
+    pub database: mysql::Config,
     /// `[spool]`: records on the node's disk.
     pub spool: spool::Config,
     /// `[forward]`: the way to the receiver.
@@ -151,6 +155,7 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
     apply_shared(&mut config.log, &args.shared);
     apply_roots(&mut config.host, &args.roots);
+    apply_reference(&mut config, &mut errors, variable);
     let node = &mut config.node;
     if !args.shared.listen.is_empty() {
         node.listen.clone_from(&args.shared.listen);
@@ -251,6 +256,8 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         runqlat: section(&mut table, "runqlat", &mut errors),
         usage: section(&mut table, "usage", &mut errors),
         actions: section(&mut table, "actions", &mut errors),
+        workloads: section(&mut table, "workloads", &mut errors),
+        database: section(&mut table, "database", &mut errors),
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
@@ -290,6 +297,29 @@ fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
     replace(&mut roots.var, args.var_root.as_ref());
 }
 
+/// The reference backend's variables; empty ones are none.
+fn apply_reference(
+    config: &mut Config,
+    errors: &mut Vec<String>,
+    variable: impl Fn(&'static str) -> Option<String>,
+) {
+    let database = &mut config.database;
+    replace(&mut database.host, variable("OB_HOST").as_ref());
+    replace(&mut database.user, variable("OB_USER").as_ref());
+    database.password = variable("OB_PASSWORD").map(mysql::Secret::new);
+    if let Some(port) = variable("OB_PORT") {
+        match port.parse() {
+            Ok(port) => database.port = port,
+            Err(_) => errors.push(format!("OB_PORT: `{port}` is no port, such as 2881")),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "configuration is read here, and a value everywhere else")]
+fn variable(name: &'static str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn replace<T: Clone>(slot: &mut T, value: Option<&T>) {
     if let Some(value) = value {
         slot.clone_from(value);
@@ -316,6 +346,9 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
     }
     if let Err(error) = config.actions.key_digests() {
         errors.push(format!("[actions] {error}"));
+    }
+    if let Err(error) = config.workloads.check() {
+        errors.push(format!("[workloads] {error}"));
     }
     let percent_of_node = config.actions.max_percent_of_node;
     if !(1..=100).contains(&percent_of_node) {

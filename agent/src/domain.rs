@@ -16,3 +16,4 @@ pub mod source;
 pub mod top;
 pub mod usage;
 pub mod watchdog;
+pub mod workload;

@@ -5,6 +5,8 @@ pub mod cpu;
 pub mod exposition;
 pub mod following;
 pub mod hand_made;
+pub mod mariadb;
 pub mod role;
 pub mod scheduler;
 pub mod tasks;
+pub mod tool;

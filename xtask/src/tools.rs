@@ -4,6 +4,7 @@
 //! Debian packages through its own apt configuration. [`all`] also writes their places to `notes/tools` in the cache,
 //! one `VARIABLE=path` a line, which is how a plain `cargo test` finds them.
 
+mod database;
 mod private;
 mod python;
 mod systemd;
@@ -49,6 +50,8 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Tool>> {
         },
         Tool { variable: "SEXTANT_HADOLINT", path: python::program(cache, HADOLINT, "hadolint")? },
         Tool { variable: "SEXTANT_SYSTEMD_ANALYZE", path: systemd::analyze(cache)? },
+        Tool { variable: "SEXTANT_SYSBENCH", path: database::sysbench(cache)? },
+        Tool { variable: "SEXTANT_MARIADBD", path: database::mariadbd(cache)? },
     ];
     let lines: String =
         tools.iter().map(|tool| format!("{}={}\n", tool.variable, tool.path.display())).collect();

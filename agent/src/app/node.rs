@@ -3,6 +3,7 @@
 mod anomalies;
 mod delivery;
 mod sources;
+mod workloads;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub async fn run(config: Config) -> Result<()> {
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
     let sources = sources::start(&mut supervisor, &config, ours);
     let anomalies = anomalies::start(&mut supervisor, &config, &facts, &sources, ours);
+    let workloads = workloads::start(&mut supervisor, &config, ours);
     let (recorder, posts) = door::channel();
     let inputs = Inputs {
         scheduler: sources.scheduler.clone(),
@@ -113,7 +115,8 @@ pub async fn run(config: Config) -> Result<()> {
     let recorder = delivery.spool.is_some().then_some(recorder);
     let scheduler = sources.scheduler.clone();
     let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
-    let handles = Handles { scheduler, pods, usage, runqueues, delivery: delivery.view, recorder, anomalies };
+    let delivery = delivery.view;
+    let handles = Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, workloads };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

@@ -47,13 +47,16 @@ pub enum ApiError {
     /// What is asked for contradicts what there is.
     #[error("{0}")]
     Conflict(String),
-    /// No such anomaly.
+    /// No such anomaly or workload.
     #[error("{0}")]
     NoAnomaly(String),
     /// The node could not do it, and left nothing behind.
     #[error("{0}")]
     NotDone(String),
-    /// Promised for a later version.
+    /// The database that the node was told of.
+    #[error("{0}")]
+    Database(String),
+    /// Promised for a later version, or lacking on this node.
     #[error("{0}")]
     NotBuilt(String),
     /// No such route.
@@ -121,6 +124,7 @@ impl ApiError {
             }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Database(_) => StatusCode::BAD_GATEWAY,
             Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,

@@ -7,6 +7,7 @@
 //! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
 //! - `/api/v1/anomalies`, `/api/anomaly/*` ([`anomalies`])
+//! - `/api/v1/workloads`, `/api/workload/*` ([`workloads`])
 //! - `GET /api/v1/stream` the scheduler and the pods as they are read, as server-sent events
 //!
 //! and those of [`super::common`].
@@ -43,6 +44,7 @@ use crate::domain::usage::UsageMap;
 
 pub mod anomalies;
 mod stream;
+pub mod workloads;
 
 /// A spool commit under load takes milliseconds.
 const BUSY_RETRY_S: u64 = 1;
@@ -70,6 +72,8 @@ pub struct Handles {
     pub recorder: Option<Recorder>,
     /// Anomalies on purpose.
     pub anomalies: anomalies::Anomalies,
+    /// Load on purpose.
+    pub workloads: workloads::Workloads,
 }
 
 /// The snapshots that `GET /api/v1/pods` shows.
@@ -141,6 +145,17 @@ impl NodeState {
         anomalies::reference_start,
         anomalies::reference_stop,
         anomalies::reference_active,
+        workloads::list,
+        workloads::one,
+        workloads::start,
+        workloads::stop,
+        workloads::stop_all,
+        workloads::prepare,
+        workloads::reference_start,
+        workloads::reference_stop,
+        workloads::reference_stop_second,
+        workloads::reference_stop_all,
+        workloads::reference_active,
         stream::stream,
     )
 )]
@@ -161,6 +176,7 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .merge(anomalies::routes())
+        .merge(workloads::routes())
         .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));

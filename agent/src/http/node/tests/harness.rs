@@ -19,6 +19,7 @@ use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::anomalies::Anomalies;
+use crate::http::node::workloads::Workloads;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
 use crate::http::{Common, Config, Parts, Role, metrics};
@@ -51,15 +52,20 @@ pub(super) fn node() -> Node {
 
 /// With a door to anomalies.
 pub(super) fn node_in(anomalies: Anomalies) -> Node {
-    build(Config::default(), Recorder::None, anomalies)
+    build(Config::default(), Recorder::None, anomalies, Err("workloads are off".to_owned()))
+}
+
+/// With a door to workloads.
+pub(super) fn node_with_workloads(workloads: Workloads) -> Node {
+    build(Config::default(), Recorder::None, Err("anomalies are off".to_owned()), workloads)
 }
 
 /// Needs a runtime: the fake recorder is a task.
 pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
-    build(config, answer, Err("anomalies are off".to_owned()))
+    build(config, answer, Err("anomalies are off".to_owned()), Err("workloads are off".to_owned()))
 }
 
-fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
+fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Workloads) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (usage, usages) = watch::channel(Arc::default());
@@ -93,6 +99,7 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
         anomalies,
+        workloads,
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
