@@ -23,7 +23,8 @@ use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
-use crate::sources::{pods, runqlat, scheduler, usage};
+use crate::sources::database::prometheus::Prometheus;
+use crate::sources::{database, pods, runqlat, scheduler, usage};
 use crate::{http, mysql, store, telemetry, workloads};
 
 /// Larger files are no configuration.
@@ -62,6 +63,8 @@ pub struct Config {
     pub workloads: workloads::Config,
     /// `[database]`: the way to the database.
     pub database: mysql::Config,
+    /// `[database_source]`: what is read of it.
+    pub database_source: database::Config,
     /// `[spool]`: records on the node's disk.
     pub spool: spool::Config,
     /// `[forward]`: the way to the receiver.
@@ -258,6 +261,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         actions: section(&mut table, "actions", &mut errors),
         workloads: section(&mut table, "workloads", &mut errors),
         database: section(&mut table, "database", &mut errors),
+        database_source: section(&mut table, "database_source", &mut errors),
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
@@ -307,6 +311,7 @@ fn apply_reference(
     replace(&mut database.host, variable("OB_HOST").as_ref());
     replace(&mut database.user, variable("OB_USER").as_ref());
     database.password = variable("OB_PASSWORD").map(mysql::Secret::new);
+    replace(&mut config.database_source.prometheus_url, variable("PROMETHEUS_URL").as_ref());
     if let Some(port) = variable("OB_PORT") {
         match port.parse() {
             Ok(port) => database.port = port,
@@ -347,6 +352,12 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
     if let Err(error) = config.actions.key_digests() {
         errors.push(format!("[actions] {error}"));
     }
+    let prometheus = &config.database_source.prometheus_url;
+    if !prometheus.is_empty()
+        && let Err(error) = Prometheus::new(prometheus)
+    {
+        errors.push(format!("[database_source] prometheus_url: {error}"));
+    }
     if let Err(error) = config.workloads.check() {
         errors.push(format!("[workloads] {error}"));
     }
@@ -361,6 +372,7 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         ("node] interval_ms", node.interval_ms),
         ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
         ("node] pods_record_interval_ms", node.pods_record_interval_ms),
+        ("database_source] interval_ms", config.database_source.interval_ms),
         ("pods] interval_ms", config.pods.interval_ms),
         ("runqlat] interval_ms", config.runqlat.interval_ms),
         ("scheduler.watchdog] interval_ms", config.scheduler.watchdog.interval_ms),
@@ -432,6 +444,24 @@ mod tests {
         };
         let config = for_node(&args).unwrap();
         assert_eq!((config.node.interval_ms, config.node.name.as_str()), (250, "from-file"));
+    }
+
+    #[test]
+    fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
+        let (mut config, mut errors) = parse("[database]\nhost = \"a\"\nuser = \"u\"\n");
+        apply_reference(&mut config, &mut errors, |name| match name {
+            "OB_HOST" => Some("obproxy".to_owned()),
+            "OB_PORT" => Some("70000".to_owned()),
+            "OB_PASSWORD" => Some("s3cret".to_owned()),
+            "PROMETHEUS_URL" => Some("ftp://u:p@x".to_owned()),
+            _ => None,
+        });
+        assert_eq!((&*config.database.host, &*config.database.user), ("obproxy", "u"));
+        assert!(config.database.login().is_ok_and(|login| login.password.reveal() == "s3cret"));
+        validate(&config, &mut errors);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let shown = format!("{} {config:?} {errors:?}", dump(&config));
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod bss;
+pub mod database;
 pub mod event;
 pub mod exit;
 pub mod histogram;

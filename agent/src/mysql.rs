@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable as _};
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, OptsBuilder, Value};
 use serde::{Deserialize, Serialize};
 
 mod secret;
@@ -154,6 +154,23 @@ impl Config {
     }
 }
 
+/// An answer as text: kinds of columns differ from server to server, their words do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Names of the columns; none where there are no rows.
+    pub columns: Vec<String>,
+    /// Rows; null is none.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+impl Table {
+    /// A cell as a finite number.
+    pub fn number(&self, row: usize, column: usize) -> Option<f64> {
+        let text = self.rows.get(row)?.get(column)?.as_deref()?;
+        text.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+}
+
 /// An open connection.
 pub struct Connection {
     conn: Conn,
@@ -211,6 +228,18 @@ impl Connection {
         Ok(self.rows(query).await?.into_iter().next())
     }
 
+    /// The answer to a query, whatever its columns are.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn table(&mut self, query: &str) -> Result<Table, Error> {
+        let rows: Vec<mysql_async::Row> = self.rows(query).await?;
+        let columns = rows.first().map(|row| row.columns_ref().iter().map(|c| c.name_str().into_owned()));
+        let columns = columns.map(Iterator::collect).unwrap_or_default();
+        let rows = rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect();
+        Ok(Table { columns, rows })
+    }
+
     /// Does something; takes as long as it takes, since what is dropped half is worse.
     ///
     /// # Errors
@@ -227,6 +256,15 @@ impl Connection {
 
 fn unreachable(address: &str, why: String) -> Error {
     Error::Unreachable { address: address.to_owned(), why }
+}
+
+/// The text protocol sends every value but null as bytes.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other => Some(other.as_sql(true)),
+    }
 }
 
 fn explain(address: &str, error: mysql_async::Error) -> Error {

@@ -22,6 +22,7 @@ use crate::http::exposition::reference::ReferenceCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::runqueue::reference::GthulhuCollector;
 use crate::http::exposition::usage::UsageCollector;
+use crate::http::node::database::Database;
 use crate::http::node::{Handles, NodeState, router};
 use crate::http::{self, Common, Parts, Role, door, serve};
 use crate::task::{Phase, Supervisor};
@@ -116,7 +117,8 @@ pub async fn run(config: Config) -> Result<()> {
     let scheduler = sources.scheduler.clone();
     let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
     let delivery = delivery.view;
-    let handles = Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, workloads };
+    let database = Database { history: sources.database, prometheus: sources::prometheus(&config) };
+    let handles = Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, database, workloads };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

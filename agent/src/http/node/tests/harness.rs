@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::bss::Record;
 use crate::api::status::Delivery;
+use crate::domain::database::History;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
@@ -19,6 +20,7 @@ use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::anomalies::Anomalies;
+use crate::http::node::database::Database;
 use crate::http::node::workloads::Workloads;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
@@ -32,6 +34,7 @@ pub(super) struct Node {
     pub(super) pods: watch::Sender<Arc<PodMap>>,
     pub(super) usage: watch::Sender<Arc<UsageMap>>,
     pub(super) runqueues: watch::Sender<Arc<RunqueuePair>>,
+    pub(super) database: watch::Sender<Arc<History>>,
     pub(super) sources: watch::Sender<Vec<SourceHealth>>,
     pub(super) draining: CancellationToken,
     /// Records that the fake recorder took.
@@ -80,6 +83,7 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Work
     }));
     ours.register_collector(Box::new(UsageCollector::new(maps.clone(), usages.clone(), 110)));
     ours.register_collector(Box::new(RunqueueCollector::new(maps.clone(), pairs.clone(), 110)));
+    let (database, histories) = watch::channel(Arc::default());
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
         config,
@@ -99,11 +103,12 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Work
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
         anomalies,
+        database: Database { history: histories, prometheus: None },
         workloads,
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
-    Node { router, state, common, scheduler, pods, usage, runqueues, sources, draining, recorded }
+    Node { router, state, common, scheduler, pods, usage, runqueues, database, sources, draining, recorded }
 }
 
 fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
