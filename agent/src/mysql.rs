@@ -175,6 +175,7 @@ impl Table {
 pub struct Connection {
     conn: Conn,
     address: String,
+    asked: u32,
 }
 
 impl Login {
@@ -205,7 +206,7 @@ impl Login {
         let connecting = tokio::time::timeout(CONNECT, Conn::new(opts)).await;
         let conn =
             connecting.map_err(|_| unreachable(&address, format!("no greeting within {CONNECT:?}")))?;
-        Ok(Connection { conn: conn.map_err(|error| explain(&address, error))?, address })
+        Ok(Connection { conn: conn.map_err(|error| explain(&address, error))?, address, asked: 0 })
     }
 }
 
@@ -215,6 +216,7 @@ impl Connection {
     /// # Errors
     /// Why there are none.
     pub async fn rows<T: FromRow + Send + 'static>(&mut self, query: &str) -> Result<Vec<T>, Error> {
+        self.asked = self.asked.wrapping_add(1);
         let asking = tokio::time::timeout(QUERY, self.conn.query::<T, _>(query)).await;
         let rows = asking.map_err(|_| unreachable(&self.address, format!("no answer within {QUERY:?}")))?;
         rows.map_err(|error| explain(&self.address, error))
@@ -246,6 +248,11 @@ impl Connection {
     /// Why it is not done.
     pub async fn execute(&mut self, query: &str) -> Result<(), Error> {
         self.conn.query_drop(query).await.map_err(|error| explain(&self.address, error))
+    }
+
+    /// How many queries it was asked.
+    pub fn asked(&self) -> f64 {
+        self.asked.into()
     }
 
     /// Says goodbye; a server that does not hear it closes by itself.

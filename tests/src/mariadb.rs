@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running server.
 pub struct MariaDb {
     child: Child,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
 }
@@ -41,42 +41,58 @@ impl MariaDb {
     /// When it does not, with its log.
     pub fn start() -> Result<Self> {
         let program = tool("SEXTANT_MARIADBD", "mariadbd");
-        let share = share(&program)?;
         let dir = tempfile::tempdir()?;
         fs::create_dir(dir.path().join("data"))?;
-        bootstrap(&program, &share, dir.path())?;
-        let init = dir.path().join("init.sql");
+        bootstrap(&program, &share(&program)?, dir.path())?;
         let user = format!("'{USER}'@'127.0.0.1'");
         fs::write(
-            &init,
-            format!("CREATE USER {user} IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO {user};\n"),
+            dir.path().join("init.sql"),
+            format!(
+                "CREATE OR REPLACE USER {user} IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO {user};\n"
+            ),
         )?;
         // It cannot take a port of its choice and say which: one that was free a moment ago.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let log = dir.path().join("log");
-        let mut command = server(&program, &share, dir.path());
-        command.arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
-        command.arg(format!("--socket={}", dir.path().join("socket").display()));
-        command.arg(format!("--init-file={}", init.display()));
-        // Small, and as fast as a test wants it: nothing here has to survive the machine.
-        command.args([
-            "--innodb-buffer-pool-size=32M",
-            "--innodb-flush-log-at-trx-commit=0",
-            "--skip-log-bin",
-        ]);
-        let child = command.stdin(Stdio::null()).stderr(File::create(&log)?).spawn()?;
-        let mut this = Self { child, _dir: dir, port };
-        eventually(PATIENCE, "mariadbd listens", || {
-            let said = || fs::read_to_string(&log).unwrap_or_default();
-            if let Some(status) = this.child.try_wait()? {
-                bail!("mariadbd ended: {status}\n{}", said());
-            }
-            // It listens a moment before it has made the user.
-            ensure!(said().contains("ready for connections"), "{}", said());
-            Ok(TcpStream::connect(("127.0.0.1", port))?)
-        })?;
-        Ok(this)
+        let child = launch(&program, dir.path(), port)?;
+        Ok(Self { child, dir, port })
     }
+
+    /// Kills it, and starts it on its data and its port again.
+    ///
+    /// # Errors
+    /// When it does not come back, with its log.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = launch(&tool("SEXTANT_MARIADBD", "mariadbd"), self.dir.path(), self.port)?;
+        Ok(())
+    }
+}
+
+fn launch(program: &Path, dir: &Path, port: u16) -> Result<Child> {
+    let log = dir.join("log");
+    let mut command = server(program, &share(program)?, dir);
+    command.arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
+    command.arg(format!("--socket={}", dir.join("socket").display()));
+    command.arg(format!("--init-file={}", dir.join("init.sql").display()));
+    // Small, and as fast as a test wants it: nothing here has to survive the machine.
+    command.args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]);
+    command.arg("--performance-schema=ON");
+    let mut child = command.stdin(Stdio::null()).stderr(File::create(&log)?).spawn()?;
+    let listens = eventually(PATIENCE, "mariadbd listens", || {
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        if let Some(status) = child.try_wait()? {
+            bail!("mariadbd ended: {status}\n{}", said());
+        }
+        // It listens a moment before it has made the user.
+        ensure!(said().contains("ready for connections"), "{}", said());
+        Ok(TcpStream::connect(("127.0.0.1", port))?)
+    });
+    if listens.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    listens.map(|_| child)
 }
 
 impl Drop for MariaDb {

@@ -58,6 +58,7 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Tool>> {
         Tool { variable: "SEXTANT_SYSTEMD_ANALYZE", path: systemd::analyze(cache)? },
         Tool { variable: "SEXTANT_SYSBENCH", path: database::sysbench(cache)? },
         Tool { variable: "SEXTANT_MARIADBD", path: database::mariadbd(cache)? },
+        Tool { variable: "SEXTANT_PROMETHEUS", path: database::prometheus(cache)? },
         Tool { variable: "SEXTANT_SEEKDB", path: python::script(cache, SEEKDB, "seekdb", RUN_SEEKDB)? },
     ];
     let lines: String =

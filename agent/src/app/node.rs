@@ -16,6 +16,7 @@ use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
 use super::watchdog;
 use crate::config::Config;
+use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::exposition::reference::ReferenceCollector;
@@ -91,6 +92,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (pods, runqueues) = (sources.pods.clone(), sources.runqueues.clone());
     let runqueues = RunqueueCollector::new(pods, runqueues, config.runqlat.max_pods_exported);
     ours.register_collector(Box::new(runqueues));
+    ours.register_collector(Box::new(DatabaseCollector { history: sources.database.clone() }));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     if config.http.reference_metric_names {
@@ -118,7 +120,8 @@ pub async fn run(config: Config) -> Result<()> {
     let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
     let delivery = delivery.view;
     let database = Database { history: sources.database, prometheus: sources::prometheus(&config) };
-    let handles = Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, database, workloads };
+    let handles =
+        Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, database, workloads };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

@@ -10,7 +10,8 @@ use std::sync::Arc;
 pub type Figure = Result<f64, Cow<'static, str>>;
 
 /// Why a figure of two looks has none after the first.
-pub const FIRST: Cow<'static, str> = Cow::Borrowed("a second reading is needed: it comes with the next interval");
+pub const FIRST: Cow<'static, str> =
+    Cow::Borrowed("a second reading is needed: it comes with the next interval");
 
 /// A database's figures at one moment; rates are of the time since the look before.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +166,19 @@ impl Look {
         let elapsed_s = self.at_s - before.map_or(self.at_s, |before| before.at_s);
         if elapsed_s > 0.0 { Ok(grown / elapsed_s) } else { Err(FIRST) }
     }
+
+    /// The same without what we asked ourselves ([`OWN`]).
+    ///
+    /// # Errors
+    /// As [`Self::grown`].
+    pub fn rate_of_others(&self, before: Option<&Self>, names: &[&str]) -> Figure {
+        // Servers do not count every statement that they refuse.
+        Ok((self.rate(before, names)? - self.rate(before, &[OWN])?).max(0.0))
+    }
 }
+
+/// The name of what we asked ourselves, in each look.
+pub const OWN: &str = "our own statements";
 
 /// `part` of `whole`; why not where there was none of it.
 ///

@@ -183,8 +183,7 @@ impl Source {
         known.retain(|name, _| now.tenants.iter().any(|(tenant, _)| tenant == name));
         for (tenant, look) in now.tenants.iter().take(MAX_TENANTS) {
             let earlier = before.and_then(|b| b.tenants.iter().find(|(name, _)| name == tenant));
-            let sample: TenantSample =
-                oceanbase::tenant(tenant, look, earlier.map(|(_, look)| look), at_ns);
+            let sample: TenantSample = oceanbase::tenant(tenant, look, earlier.map(|(_, look)| look), at_ns);
             push(known.entry(tenant.clone()).or_default(), Arc::new(sample));
         }
     }

@@ -1,4 +1,4 @@
-//! A database server and a load for it: Debian's, unpacked beside their libraries, never installed.
+//! A database server, a load for it and a Prometheus: Debian's, unpacked beside their libraries, never installed.
 
 use std::path::PathBuf;
 
@@ -18,4 +18,9 @@ pub(super) fn mariadbd(cache: &Cache) -> Result<PathBuf> {
 /// Where `sysbench` is, with its scripts.
 pub(super) fn sysbench(cache: &Cache) -> Result<PathBuf> {
     Ok(private::programs(cache, "sysbench", &["sysbench"])?.join("sysbench"))
+}
+
+/// Where a Prometheus is that scrapes what the tests serve.
+pub(super) fn prometheus(cache: &Cache) -> Result<PathBuf> {
+    Ok(private::programs(cache, "prometheus", &["prometheus"])?.join("prometheus"))
 }

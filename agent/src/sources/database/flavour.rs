@@ -11,10 +11,7 @@ pub(super) const NO_REPLICA: &str = "the server has no replica and is none";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {
     /// MariaDB or MySQL.
-    MySql {
-        version: String,
-        mariadb: bool,
-    },
+    MySql { version: String, mariadb: bool },
     /// OceanBase or seekdb.
     OceanBase { version: String },
 }

@@ -1,8 +1,8 @@
 //! MariaDB and MySQL: status variables, and what one of the two has beside them.
 
-use super::flavour::{Flavour, NO_REPLICA};
 use super::Looks;
-use crate::domain::database::{Look, Sample, ratio};
+use super::flavour::{Flavour, NO_REPLICA};
+use crate::domain::database::{Look, OWN, Sample, ratio};
 use crate::mysql::{Connection, Error, Table};
 
 /// Why a ratio of an idle server has no value.
@@ -16,21 +16,23 @@ const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Ques
 /// Statements since the server began, and their time in ps.
 const STATEMENTS: &str = "SELECT SUM(COUNT_STAR), SUM(SUM_TIMER_WAIT) \
     FROM performance_schema.events_statements_summary_global_by_event_name";
-const DEADLOCKS: &str =
-    "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks' AND STATUS = 'enabled'";
+const DEADLOCKS: &str = "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks' AND STATUS = 'enabled'";
 /// MariaDB's plugin: a histogram whose rows have their count and their sum in s.
 const RESPONSES: &str = "SELECT SUM(`COUNT`), SUM(`TOTAL`) FROM information_schema.QUERY_RESPONSE_TIME";
 
 /// Asks everything once.
 pub(super) async fn look(connection: &mut Connection, flavour: &Flavour) -> Result<Looks, Error> {
     let mut look = Look::default();
-    for row in connection.table(STATUS).await?.rows {
+    let status = connection.table(STATUS).await?;
+    let own = connection.asked();
+    for row in status.rows {
         if let [Some(name), Some(value)] = &row[..]
             && let Ok(value) = value.parse()
         {
             look.values.insert(name.clone(), value);
         }
     }
+    look.values.insert(OWN.to_owned(), own);
     responses(connection, &mut look).await?;
     if !look.values.contains_key("Innodb_deadlocks")
         && let Some(count) = optional(connection, DEADLOCKS).await?.and_then(|table| table.number(0, 0))
@@ -123,7 +125,7 @@ pub(super) fn sample(now: &Look, before: Option<&Look>, at_ns: i64) -> Sample {
     );
     Sample {
         at_ns,
-        qps: now.rate(before, &["Questions"]),
+        qps: now.rate_of_others(before, &["Questions"]),
         tps: now.rate(before, &["Com_commit", "Com_rollback"]),
         active_sessions: others("Threads_running"),
         sql_response_time: ratio(
@@ -149,8 +151,18 @@ mod tests {
 
     fn look(at_s: f64, factor: f64) -> Look {
         let names = [
-            "Uptime", "Questions", "Com_commit", "Com_rollback", "Innodb_data_read", "Innodb_data_written",
-            "Innodb_data_reads", "Innodb_data_writes", "Innodb_buffer_pool_reads", "Slow_queries", "statements",
+            OWN,
+            "Uptime",
+            "Questions",
+            "Com_commit",
+            "Com_rollback",
+            "Innodb_data_read",
+            "Innodb_data_written",
+            "Innodb_data_reads",
+            "Innodb_data_writes",
+            "Innodb_buffer_pool_reads",
+            "Slow_queries",
+            "statements",
         ];
         let mut values: std::collections::BTreeMap<_, _> =
             names.iter().map(|name| ((*name).to_owned(), factor * 10.0)).collect();
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn two_looks_make_a_sample() {
         let sample = sample(&look(12.0, 2.0), Some(&look(10.0, 1.0)), 7);
-        assert_eq!((sample.at_ns, sample.qps, sample.tps), (7, Ok(5.0), Ok(10.0)));
+        assert_eq!((sample.at_ns, sample.qps, sample.tps), (7, Ok(0.0), Ok(10.0)), "every question was ours");
         assert_eq!((sample.sql_response_time, sample.cache_hit_ratio), (Ok(0.1), Ok(90.0)));
         assert_eq!((sample.active_sessions, sample.connection_count), (Ok(0.0), Ok(4.0)));
         assert_eq!((sample.memory_usage, sample.slow_queries), (Ok(3.0), Ok(10.0)));

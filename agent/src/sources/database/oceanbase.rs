@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Looks;
 use super::flavour::NO_REPLICA;
-use crate::domain::database::{FIRST, Figure, Look, Sample, TenantSample, ratio};
+use crate::domain::database::{FIRST, Figure, Look, OWN, Sample, TenantSample, ratio};
 use crate::mysql::{Connection, Error, Table};
 
 /// Why a ratio of an idle server has no value.
@@ -44,38 +44,44 @@ const DEADLOCKS: [&str; 2] = [
     "SELECT COUNT(DISTINCT event_id) FROM oceanbase.CDB_OB_DEADLOCK_EVENT_HISTORY",
     "SELECT COUNT(DISTINCT event_id) FROM oceanbase.DBA_OB_DEADLOCK_EVENT_HISTORY",
 ];
-const LOG: &str = "SELECT tenant_id, ls_id, role, end_scn FROM oceanbase.GV$OB_LOG_STAT";
+/// With tenants and their parts, or in a version that has one of each and no column for it.
+const LOG: [&str; 3] = [
+    "SELECT tenant_id, ls_id, role, end_scn FROM oceanbase.GV$OB_LOG_STAT",
+    "SELECT 1, ls_id, role, end_scn FROM oceanbase.GV$OB_LOG_STAT",
+    "SELECT 1, 1, role, end_scn FROM oceanbase.GV$OB_LOG_STAT",
+];
 const TENANTS: &str =
     "SELECT tenant_id, tenant_name FROM oceanbase.DBA_OB_TENANTS WHERE tenant_type <> 'META'";
 const OWN_TENANT: &str = "SHOW TENANT";
-const DISK: &str = "SELECT tenant_id, SUM(data_disk_in_use + log_disk_in_use) FROM oceanbase.GV$OB_UNITS \
-    GROUP BY tenant_id";
+const DISK: [&str; 2] = [
+    "SELECT tenant_id, SUM(data_disk_in_use + log_disk_in_use) FROM oceanbase.GV$OB_UNITS GROUP BY tenant_id",
+    "SELECT 1, SUM(data_disk_in_use + log_disk_in_use) FROM oceanbase.GV$OB_UNITS",
+];
 
 /// Asks everything once; `since_us` is the server's time of the look before.
 pub(super) async fn look(connection: &mut Connection, since_us: Option<f64>) -> Result<Looks, Error> {
     let stats = connection.table(SYSSTAT).await?;
+    let own = connection.asked();
     let sessions = connection.table(SESSIONS).await?;
     let mut database = Look::default();
+    database.values.insert(OWN.to_owned(), own);
     add_stats(&mut database, &stats, None);
     add_sessions(&mut database, &sessions, None);
     slow_queries(connection, &mut database, since_us).await?;
-    for query in DEADLOCKS {
-        let mut why = String::new();
-        if let Some(count) = optional(connection, query, &mut why).await?.and_then(|t| t.number(0, 0)) {
-            database.values.insert("deadlocks".to_owned(), count);
-            break;
-        }
-        database.lacks.insert("deadlocks".to_owned(), why);
+    let mut why = String::new();
+    match first(connection, &DEADLOCKS, &mut why).await?.and_then(|table| table.number(0, 0)) {
+        Some(count) => drop(database.values.insert("deadlocks".to_owned(), count)),
+        None => drop(database.lacks.insert("deadlocks".to_owned(), why)),
     }
     let mut why = String::new();
-    match optional(connection, LOG, &mut why).await?.map(|table| lag_s(&table)) {
+    match first(connection, &LOG, &mut why).await?.map(|table| lag_s(&table)) {
         Some(Some(lag)) => drop(database.values.insert("lag_s".to_owned(), lag)),
         Some(None) => drop(database.lacks.insert("lag_s".to_owned(), NO_REPLICA.to_owned())),
         None => drop(database.lacks.insert("lag_s".to_owned(), why)),
     }
     let names = tenants(connection).await?;
     let mut why = String::new();
-    let disk = optional(connection, DISK, &mut why).await?;
+    let disk = first(connection, &DISK, &mut why).await?;
     let of = |(id, name): (String, String)| {
         let mut look = Look::default();
         add_stats(&mut look, &stats, Some(&id));
@@ -83,7 +89,7 @@ pub(super) async fn look(connection: &mut Connection, since_us: Option<f64>) -> 
         let used = disk.as_ref().and_then(|table| by_id(table, &id));
         match used {
             Some(bytes) => drop(look.values.insert("disk".to_owned(), bytes)),
-            None => drop(look.lacks.insert("disk".to_owned(), format!("the server does not tell it {why}"))),
+            None => drop(look.lacks.insert("disk".to_owned(), why.clone())),
         }
         (name, look)
     };
@@ -93,7 +99,8 @@ pub(super) async fn look(connection: &mut Connection, since_us: Option<f64>) -> 
 /// Statistics of one tenant, or of all together.
 fn add_stats(look: &mut Look, table: &Table, tenant: Option<&str>) {
     for (index, row) in table.rows.iter().enumerate() {
-        let (Some(Some(id)), Some(Some(stat)), Some(value)) = (row.first(), row.get(1), table.number(index, 2))
+        let (Some(Some(id)), Some(Some(stat)), Some(value)) =
+            (row.first(), row.get(1), table.number(index, 2))
         else {
             continue;
         };
@@ -109,7 +116,9 @@ fn add_sessions(look: &mut Look, table: &Table, tenant: Option<&str>) {
         let rows = table.rows.iter().enumerate().filter(|(_, row)| {
             tenant.is_none_or(|tenant| row.first().is_some_and(|name| name.as_deref() == Some(tenant)))
         });
-        let sum = rows.filter_map(|(index, _)| table.number(index, column)).sum();
+        // A float sum of nothing is minus zero.
+        let sum =
+            rows.filter_map(|(index, _)| table.number(index, column)).fold(0.0, |sum, count| sum + count);
         look.values.insert(name.to_owned(), sum);
     }
 }
@@ -126,7 +135,8 @@ async fn slow_queries(
     since_us: Option<f64>,
 ) -> Result<(), Error> {
     let mut why = String::new();
-    let Some(now_us) = optional(connection, NOW_US, &mut why).await?.and_then(|table| table.number(0, 0)) else {
+    let Some(now_us) = optional(connection, NOW_US, &mut why).await?.and_then(|table| table.number(0, 0))
+    else {
         look.lacks.insert("slow".to_owned(), format!("the server does not tell its time {why}"));
         return Ok(());
     };
@@ -190,6 +200,20 @@ async fn tenants(connection: &mut Connection) -> Result<Vec<(String, String)>, E
     Ok(name.map(|name| ("1".to_owned(), name)).into_iter().collect())
 }
 
+/// The first of these that the server takes.
+async fn first(
+    connection: &mut Connection,
+    queries: &[&str],
+    why: &mut String,
+) -> Result<Option<Table>, Error> {
+    for query in queries {
+        if let Some(table) = optional(connection, query, why).await? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
 /// The table, or none with a reason where this version or this tenant has it not.
 async fn optional(
     connection: &mut Connection,
@@ -214,7 +238,7 @@ fn megabytes(bytes: Figure) -> Figure {
 pub(super) fn sample(now: &Look, before: Option<&Look>, at_ns: i64) -> Sample {
     Sample {
         at_ns,
-        qps: now.rate(before, &STATEMENTS),
+        qps: now.rate_of_others(before, &STATEMENTS),
         tps: now.rate(before, &TRANSACTIONS),
         active_sessions: now.gauge("active"),
         sql_response_time: ratio(

@@ -61,10 +61,11 @@ impl Prometheus {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(&"user and password do not belong into it"));
         }
-        url.path_segments_mut()
-            .map_err(|()| wrong(&"has no host"))?
-            .pop_if_empty()
-            .extend(["api", "v1", "query_range"]);
+        url.path_segments_mut().map_err(|()| wrong(&"has no host"))?.pop_if_empty().extend([
+            "api",
+            "v1",
+            "query_range",
+        ]);
         let builder = Client::builder().user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")));
         let client = builder.timeout(PATIENCE).redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| wrong(&error))?;
@@ -88,7 +89,8 @@ impl Prometheus {
             self.range(&active, end_s),
         )?;
         let series = [&cpu, &memory, &disk, &iops, &sessions, &active];
-        let seconds: std::collections::BTreeSet<i64> = series.iter().flat_map(|s| s.keys().copied()).collect();
+        let seconds: std::collections::BTreeSet<i64> =
+            series.iter().flat_map(|s| s.keys().copied()).collect();
         Ok(seconds
             .into_iter()
             .map(|second| TenantSample {
@@ -153,7 +155,10 @@ fn values(answer: Answer) -> Result<BTreeMap<i64, f64>, String> {
     let values = data.result.into_iter().flat_map(|series| series.values);
     let numbers = values.filter_map(|(second, text)| {
         let value = text.parse::<f64>().ok().filter(|value| value.is_finite())?;
-        #[expect(clippy::cast_possible_truncation, reason = "saturates; seconds that were asked for are whole")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "saturates; seconds that were asked for are whole"
+        )]
         Some((second.round() as i64, value))
     });
     Ok(numbers.collect())
@@ -172,7 +177,10 @@ fn expressions(tenant: &str) -> [String; 6] {
     [
         format!("100 * {} / {}", stat("140006"), stat("140005")),
         format!("{} / 1048576", stat("140003")),
-        format!("{} / 1048576", sum(&format!("ob_tenant_disk_data_size{{{t}}} + ob_tenant_disk_log_size{{{t}}}"))),
+        format!(
+            "{} / 1048576",
+            sum(&format!("ob_tenant_disk_data_size{{{t}}} + ob_tenant_disk_log_size{{{t}}}"))
+        ),
         sum(&format!("rate(ob_sysstat{{stat_id=~\"60000|60003\",{t}}}[1m])")),
         sum(&format!("ob_all_session_num{{{t}}}")),
         sum(&format!("ob_active_session_num{{{t}}}")),
@@ -206,7 +214,10 @@ mod tests {
         let read = |text: &str| values(serde_json::from_str(text).unwrap());
         let good = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[15,"1.5"],[30,"NaN"],[45,"2"]]}]}}"#;
         assert_eq!(read(good), Ok([(15, 1.5), (45, 2.0)].into()));
-        assert_eq!(read(r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#), Err("parse error".to_owned()));
+        assert_eq!(
+            read(r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#),
+            Err("parse error".to_owned())
+        );
         assert_eq!(read("{}"), Err("no data".to_owned()));
     }
 

@@ -16,6 +16,7 @@ use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError};
+use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
@@ -84,6 +85,7 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Work
     ours.register_collector(Box::new(UsageCollector::new(maps.clone(), usages.clone(), 110)));
     ours.register_collector(Box::new(RunqueueCollector::new(maps.clone(), pairs.clone(), 110)));
     let (database, histories) = watch::channel(Arc::default());
+    ours.register_collector(Box::new(DatabaseCollector { history: histories.clone() }));
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
         config,
