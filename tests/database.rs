@@ -114,6 +114,10 @@ fn rates_agree(node: &Role, id: &str) {
     .unwrap();
 }
 
+fn environment(pid: u64) -> String {
+    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/environ")).unwrap()).into_owned()
+}
+
 #[test]
 fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
     let mut server = MariaDb::start().unwrap();
@@ -133,6 +137,11 @@ fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
     assert_eq!(lacking, ["replication_lag"], "{reasons}");
     assert_eq!(reasons["replication_lag"], json!("the server has no replica and is none"));
     rates_agree(&node, &id);
+    let view: Value =
+        serde_json::from_str(&curl(&[&format!("{}/api/v1/workloads/{id}", node.url)]).unwrap()).unwrap();
+    assert!(environment(node.pid().into()).contains(PASSWORD), "the node was told so");
+    let theirs = environment(view["pid"].as_u64().unwrap());
+    assert!(theirs.contains("PATH=") && !theirs.contains(PASSWORD), "{theirs}");
     let metrics = curl(&[&format!("{}/metrics", node.url)]).unwrap();
     assert!(
         metrics.contains("sextant_database_query_rate ") && !metrics.contains("database_replication_lag")

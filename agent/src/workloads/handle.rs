@@ -39,9 +39,14 @@ pub struct Parts {
 
 pub(super) enum Command {
     Start(Asked, Order, Reply<Arc<Workload>>),
-    Prepare { threads: u32, tables: u32, reply: Reply<Arc<Workload>> },
-    MakeTables(Order, Waiting, Reply<()>),
-    Prepared(Result<String, String>),
+    /// Answered with the ticket that the next two need.
+    Prepare {
+        threads: u32,
+        tables: u32,
+        reply: Reply<u64>,
+    },
+    MakeTables(u64, Order, Waiting, Reply<()>),
+    Prepared(u64, Result<String, String>),
     Stop(String, Waiting, Reply<()>),
     ShutDown,
 }
@@ -100,10 +105,10 @@ fn live<L: Launcher>(mut owner: Owner<L>, inbox: &Receiver<Command>, clock: fn()
             Ok(Command::Prepare { threads, tables, reply }) => {
                 let _gone = reply.send(owner.prepare(threads, tables, now));
             }
-            Ok(Command::MakeTables(order, waiting, reply)) => {
-                let _gone = reply.send(owner.make_tables(&order, waiting));
+            Ok(Command::MakeTables(ticket, order, waiting, reply)) => {
+                let _gone = reply.send(owner.make_tables(ticket, &order, waiting));
             }
-            Ok(Command::Prepared(result)) => owner.prepared(result, now),
+            Ok(Command::Prepared(ticket, result)) => owner.prepared(ticket, result, now),
             Ok(Command::Stop(id, waiting, reply)) => {
                 let _gone = reply.send(owner.stop(&id, waiting, now));
             }
@@ -169,7 +174,7 @@ impl Handle {
     ///
     /// # Errors
     /// Why they are not.
-    pub async fn prepare(&self, tables: Tables, threads: Option<u32>) -> Result<Arc<Workload>, Error> {
+    pub async fn prepare(&self, tables: Tables, threads: Option<u32>) -> Result<(), Error> {
         self.job(|reply| Job::Prepare(tables, threads, reply)).await
     }
 

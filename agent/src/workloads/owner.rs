@@ -50,11 +50,15 @@ pub(super) struct Owner<L> {
     active: Vec<Active>,
     past: VecDeque<Arc<Workload>>,
     stopping: bool,
+    /// Preparations so far: what an earlier one still says is not about a later one.
+    tickets: u64,
     out: watch::Sender<List>,
 }
 
 struct Active {
     workload: Arc<Workload>,
+    /// Of a preparation.
+    ticket: Option<u64>,
     /// None while the database is asked.
     process: Option<Box<dyn Running>>,
     deadline_ns: u64,
@@ -66,7 +70,16 @@ struct Active {
 
 impl<L: Launcher> Owner<L> {
     pub(super) const fn new(config: Config, launcher: L, metrics: Metrics, out: watch::Sender<List>) -> Self {
-        Self { config, launcher, metrics, active: Vec::new(), past: VecDeque::new(), stopping: false, out }
+        Self {
+            config,
+            launcher,
+            metrics,
+            active: Vec::new(),
+            past: VecDeque::new(),
+            stopping: false,
+            tickets: 0,
+            out,
+        }
     }
 
     /// Starts a load by this order.
@@ -83,8 +96,8 @@ impl<L: Launcher> Owner<L> {
         Ok(self.add(workload, Some(process), now))
     }
 
-    /// Says that the database is being prepared; no process yet.
-    pub(super) fn prepare(&mut self, threads: u32, tables: u32, now: Now) -> Result<Arc<Workload>, Error> {
+    /// Says that the database is being prepared; no process yet. The answer is the preparation's ticket.
+    pub(super) fn prepare(&mut self, threads: u32, tables: u32, now: Now) -> Result<u64, Error> {
         if self.active.iter().any(|active| active.workload.id == PREPARE) {
             return Err(Error::Conflict(
                 "the database is being prepared already (GET /api/v1/workloads/prepare shows how far)"
@@ -97,16 +110,17 @@ impl<L: Launcher> Owner<L> {
         let of = tables.saturating_mul(STEPS_PER_TABLE);
         workload.progress = Some(Progress { begun: 0, of, step: String::new() });
         self.past.retain(|past| past.id != PREPARE);
-        Ok(self.add(workload, None, now))
+        self.tickets += 1;
+        self.add(workload, None, now);
+        Ok(self.tickets)
     }
 
     /// The database is there: its tables are made by this order. Whoever waits hears of the end.
-    pub(super) fn make_tables(&mut self, order: &Order, waiting: Waiting) -> Result<(), Error> {
-        let preparing =
-            self.active.iter_mut().find(|active| active.workload.id == PREPARE && active.process.is_none());
-        let Some(active) = preparing else {
+    pub(super) fn make_tables(&mut self, ticket: u64, order: &Order, waiting: Waiting) -> Result<(), Error> {
+        let Some(index) = self.without_process(ticket) else {
             return Err(Error::Conflict("the preparation was stopped".to_owned()));
         };
+        let active = &mut self.active[index];
         let process = self.launcher.launch(PREPARE, order).map_err(Error::Failed)?;
         let workload = Arc::make_mut(&mut active.workload);
         workload.pid = Some(process.pid());
@@ -118,17 +132,18 @@ impl<L: Launcher> Owner<L> {
     }
 
     /// The preparation is over without a process.
-    pub(super) fn prepared(&mut self, result: Result<String, String>, now: Now) {
-        let Some(index) = self.active.iter().position(|a| a.workload.id == PREPARE && a.process.is_none())
-        else {
-            return;
-        };
+    pub(super) fn prepared(&mut self, ticket: u64, result: Result<String, String>, now: Now) {
+        let Some(index) = self.without_process(ticket) else { return };
         let (state, reason) = match result {
             Ok(reason) => (State::Ended, reason),
             Err(reason) => (State::Failed, reason),
         };
         self.finish(index, state, Some(reason), now);
         self.publish();
+    }
+
+    fn without_process(&self, ticket: u64) -> Option<usize> {
+        self.active.iter().position(|active| active.ticket == Some(ticket) && active.process.is_none())
     }
 
     fn may_begin(&self, threads: u32) -> Result<(), Error> {
@@ -157,6 +172,7 @@ impl<L: Launcher> Owner<L> {
         let workload = Arc::new(workload);
         self.active.push(Active {
             workload: Arc::clone(&workload),
+            ticket: (workload.id == PREPARE).then_some(self.tickets),
             process,
             deadline_ns,
             ending: None,

@@ -8,6 +8,7 @@
 //! Inserting 100000 records into 'sbtest1'
 //! Creating a secondary index on 'sbtest1'...
 //! FATAL: error 1049: Unknown database 'sbtest'
+//! PANIC: unprotected error in call to Lua API (runtime code generation failed, restricted kernel?)
 //! ```
 //! Everything else (its greeting, its queue, its last block) is [`Line::Other`]. The last block is not needed: it is missing
 //! after a signal, and the reports add up to it.
@@ -21,7 +22,7 @@ pub(super) enum Line {
     Report(Figures),
     /// A step of making tables has begun.
     Step(String),
-    /// It cannot go on; what follows `FATAL: `.
+    /// It cannot go on; what follows `FATAL: ` or, of its interpreter, `PANIC: `.
     Fatal(String),
     /// Nothing of interest.
     Other,
@@ -30,7 +31,7 @@ pub(super) enum Line {
 /// Reads a line without its end; any bytes.
 pub(super) fn parse(line: &str) -> Line {
     let line = line.trim();
-    if let Some(why) = line.strip_prefix("FATAL: ") {
+    if let Some(why) = line.strip_prefix("FATAL: ").or_else(|| line.strip_prefix("PANIC: ")) {
         return Line::Fatal(why.to_owned());
     }
     let steps = ["Creating table ", "Inserting ", "Creating a secondary index "];
@@ -146,6 +147,7 @@ mod tests {
             assert_eq!(parse(&format!("{step}...")), Line::Step(step.to_owned()));
         }
         assert_eq!(parse("FATAL: error 1049: x\r"), Line::Fatal("error 1049: x".to_owned()));
+        assert_eq!(parse("PANIC: x"), Line::Fatal("x".to_owned()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Jobs run side by side and to their end, also when whoever asked has gone: the making of tables takes minutes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -21,9 +22,15 @@ mod tables;
 /// Threads that make tables, unless it is told otherwise: one for each table, as many as small servers have cores.
 const PREPARE_THREADS: u32 = 4;
 
+/// How often, and after what pause, a full queue is tried: for 10 s.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+/// Jobs at once: each may be a connection to a database that does not answer for seconds. Others wait in their queue.
+const MAX_JOBS: usize = 16;
+
 pub(super) enum Job {
     Start(Asked, Reply<Arc<Workload>>),
-    Prepare(Tables, Option<u32>, Reply<Arc<Workload>>),
+    Prepare(Tables, Option<u32>, Reply<()>),
 }
 
 /// See the module.
@@ -57,9 +64,8 @@ impl Steward {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(job) = self.jobs.recv() => {
+                Some(job) = self.jobs.recv(), if running.len() < MAX_JOBS => {
                     let desk = Arc::clone(&self.desk);
-                    // As many as wait at most: each holds a turn of the owner's queue.
                     running.spawn(async move { desk.serve(job).await });
                 }
                 Some(_) = running.join_next() => {}
@@ -116,7 +122,7 @@ impl Desk {
         self.database.login().map_err(|error| Error::Missing(error.to_string()))
     }
 
-    async fn prepare(&self, tables: Tables, threads: Option<u32>) -> Result<Arc<Workload>, Error> {
+    async fn prepare(&self, tables: Tables, threads: Option<u32>) -> Result<(), Error> {
         let threads = threads.unwrap_or_else(|| tables.count.clamp(1, PREPARE_THREADS));
         within("threads", threads, 1, MAX_THREADS)?;
         within("tables", tables.count, 1, tables::MAX_TABLES)?;
@@ -130,41 +136,54 @@ impl Desk {
         let path = sysbench::find(&self.config)?;
         let login = self.login()?;
         let line = self.handle.line();
-        line.ask(|reply| Command::Prepare { threads, tables: tables.count, reply }).await?;
+        let ticket = line.ask(|reply| Command::Prepare { threads, tables: tables.count, reply }).await?;
         match tables::clear_the_way(&login, &self.config.database, tables).await {
             Err(error) => {
-                line.say(Command::Prepared(Err(error.to_string())))?;
+                self.prepared(ticket, Err(error.to_string())).await;
                 Err(error)
             }
             Ok(Some(there)) => {
-                line.say(Command::Prepared(Ok(there)))?;
-                self.handle.get(super::owner::PREPARE)
+                self.prepared(ticket, Ok(there)).await;
+                Ok(())
             }
             Ok(None) => {
                 let order =
                     sysbench::prepare(&path, &self.config, &login, tables.count, tables.rows, threads);
-                self.make(order).await
+                self.make(ticket, order).await
             }
         }
     }
 
-    async fn make(&self, order: Result<Order, Error>) -> Result<Arc<Workload>, Error> {
+    async fn make(&self, ticket: u64, order: Result<Order, Error>) -> Result<(), Error> {
         let line = self.handle.line();
         let (over, ended) = oneshot::channel();
         let begun = match order {
-            Ok(order) => line.ask(|reply| Command::MakeTables(order, over, reply)).await,
+            Ok(order) => line.ask(|reply| Command::MakeTables(ticket, order, over, reply)).await,
             Err(error) => Err(error),
         };
         if let Err(error) = begun {
-            line.say(Command::Prepared(Err(error.to_string())))?;
+            self.prepared(ticket, Err(error.to_string())).await;
             return Err(error);
         }
         let workload = ended.await.map_err(|_| Error::Unavailable("their owner has ended"))?;
         let reason = || workload.reason.clone().unwrap_or_default();
         match workload.state {
-            State::Ended => Ok(workload),
+            State::Ended => Ok(()),
             State::Stopped => Err(Error::Conflict(format!("the database was not prepared: {}", reason()))),
             _ => Err(Error::Failed(format!("the database was not prepared: {}", reason()))),
+        }
+    }
+}
+
+impl Desk {
+    /// Must be heard, or the preparation would seem to go on: a full queue is empty a moment later, and an owner that has
+    /// ended needs to hear nothing.
+    async fn prepared(&self, ticket: u64, result: Result<String, String>) {
+        for _ in 0..TRIES {
+            match self.handle.line().say(Command::Prepared(ticket, result.clone())) {
+                Ok(()) => return,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
         }
     }
 }

@@ -52,6 +52,9 @@ pub fn run(parent: u32, guarded: bool) -> Result<(), String> {
     if guarded {
         guard(parent)?;
     }
+    // The first that the kernel kills when memory runs out, whatever the node's own service is worth.
+    let score = "/proc/self/oom_score_adj";
+    std::fs::write(score, "1000").map_err(|error| format!("{score}: {error}"))?;
     match read()? {
         Order::Generate(order) => generator::run(&order, guarded),
         Order::Program { path, scripts, config, arguments } => {

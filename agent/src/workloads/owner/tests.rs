@@ -153,23 +153,25 @@ fn a_load_that_does_not_end_in_time_is_asked_to() {
 #[test]
 fn there_is_one_preparation_and_it_can_be_stopped_before_its_process_is_there() {
     let (mut owner, fake) = owner(Config::default());
-    owner.prepare(2, 10, at(0)).unwrap();
+    let first = owner.prepare(2, 10, at(0)).unwrap();
     assert!(matches!(owner.prepare(2, 10, at(0)), Err(Error::Conflict(_))));
     let (over, mut ended) = oneshot::channel();
     owner.stop(PREPARE, over, at(0)).unwrap();
     assert_eq!(ended.try_recv().unwrap().state, State::Stopped);
     let (over, _) = oneshot::channel();
-    assert!(owner.make_tables(&order(), over).is_err(), "nothing starts after its stop");
+    assert!(owner.make_tables(first, &order(), over).is_err(), "nothing starts after its stop");
     assert_eq!(fake.stage().launched, Vec::<String>::new());
 
-    owner.prepare(2, 1, at(0)).unwrap();
+    let second = owner.prepare(2, 1, at(0)).unwrap();
+    owner.prepared(first, Err("late".to_owned()), at(0));
+    assert!(owner.is_active(), "what the first still says is not about the second");
     let (over, mut ended) = oneshot::channel();
-    owner.make_tables(&order(), over).unwrap();
+    owner.make_tables(second, &order(), over).unwrap();
     fake.says(&["Creating table 'sbtest1'...", "Inserting 5 records into 'sbtest1'"], None);
     owner.tick(at(1));
     let progress = owner.active[0].workload.progress.clone().unwrap();
     assert_eq!((progress.begun, progress.of, &*progress.step), (2, 3, "Inserting 5 records into 'sbtest1'"));
-    owner.prepared(Err("late".to_owned()), at(1));
+    owner.prepared(second, Err("late".to_owned()), at(1));
     fake.says(&[], Some(Ended::Well));
     owner.tick(at(2));
     assert_eq!(ended.try_recv().unwrap().state, State::Ended, "a process that runs is not told off");
