@@ -97,16 +97,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// The server's number for it: a table or column that is not there has its own.
-    pub const fn code(&self) -> Option<u16> {
-        match self {
-            Self::Refused { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-}
-
 /// Where a database is and who asks, complete.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -240,6 +230,20 @@ impl Connection {
         let columns = columns.map(Iterator::collect).unwrap_or_default();
         let rows = rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect();
         Ok(Table { columns, rows })
+    }
+
+    /// The answer, or why this server has none: it does not know what is asked, or may not say.
+    ///
+    /// # Errors
+    /// The server is not there any more.
+    pub async fn optional(&mut self, query: &str) -> Result<Result<Table, String>, Error> {
+        match self.table(query).await {
+            Ok(table) => Ok(Ok(table)),
+            Err(error @ (Error::Refused { .. } | Error::Denied(_) | Error::UnknownDatabase(_))) => {
+                Ok(Err(error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Does something; takes as long as it takes, since what is dropped half is worse.

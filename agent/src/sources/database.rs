@@ -34,7 +34,7 @@ const MAX_TENANTS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Time between two looks, ms; at least 1000. A look is five queries that read memory.
+    /// Time between two looks, ms; at least 1000. A look is about ten queries that read memory.
     pub interval_ms: u64,
     /// A Prometheus that scrapes obagent, for tenants: `http://HOST:9090`. `PROMETHEUS_URL` beats it.
     pub prometheus_url: String,
@@ -92,6 +92,8 @@ struct Source {
     history: History,
     health: SourceHealth,
     started: Instant,
+    /// Tenants that are not told of.
+    left_out: usize,
 }
 
 /// A connection, and what is known of the server behind it.
@@ -113,7 +115,14 @@ struct Looks {
 impl Source {
     fn new(database: mysql::Config) -> Self {
         let health = SourceHealth { name: NAME, ..SourceHealth::default() };
-        Self { database, open: None, history: History::default(), health, started: Instant::now() }
+        Self {
+            database,
+            open: None,
+            history: History::default(),
+            health,
+            started: Instant::now(),
+            left_out: 0,
+        }
     }
 
     async fn collect(&mut self, wall: fn() -> i64) {
@@ -128,7 +137,10 @@ impl Source {
                 self.history.off_because = None;
                 self.health.condition = Condition::Up;
                 self.health.lacks.clear();
-                let lacks = self.history.samples.last().map(|sample| lacks(sample)).unwrap_or_default();
+                let mut lacks = self.history.samples.last().map(|sample| lacks(sample)).unwrap_or_default();
+                if self.left_out > 0 {
+                    lacks.push(format!("{} tenants beyond the limit of {MAX_TENANTS}", self.left_out));
+                }
                 if !lacks.is_empty() {
                     (self.health.condition, self.health.lacks) = (Condition::Degraded, lacks);
                 }
@@ -178,6 +190,7 @@ impl Source {
 
     fn tenants(&mut self, now: &Looks, before: Option<&Looks>, at_ns: i64) {
         self.history.no_tenants.clone_from(&now.no_tenants);
+        self.left_out = now.tenants.len().saturating_sub(MAX_TENANTS);
         let known = &mut self.history.tenants;
         // A tenant that was dropped is told of no more.
         known.retain(|name, _| now.tenants.iter().any(|(tenant, _)| tenant == name));
@@ -216,5 +229,5 @@ fn lacks(sample: &Sample) -> Vec<String> {
 fn transient(why: &str) -> bool {
     why == crate::domain::database::FIRST
         || why.contains("went backwards")
-        || [mariadb::IDLE, oceanbase::IDLE, flavour::NO_REPLICA].contains(&why)
+        || [flavour::IDLE, flavour::NO_REPLICA].contains(&why)
 }

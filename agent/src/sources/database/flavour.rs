@@ -7,6 +7,9 @@ use crate::mysql::{Connection, Error};
 /// Why a server that stands alone has no lag.
 pub(super) const NO_REPLICA: &str = "the server has no replica and is none";
 
+/// Why a ratio of an idle server has no value.
+pub(super) const IDLE: &str = "nothing was asked of it since the reading before";
+
 /// A server's kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {

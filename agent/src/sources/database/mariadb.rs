@@ -1,12 +1,9 @@
 //! MariaDB and MySQL: status variables, and what one of the two has beside them.
 
 use super::Looks;
-use super::flavour::{Flavour, NO_REPLICA};
+use super::flavour::{Flavour, IDLE, NO_REPLICA};
 use crate::domain::database::{Look, OWN, Sample, ratio};
-use crate::mysql::{Connection, Error, Table};
-
-/// Why a ratio of an idle server has no value.
-pub(super) const IDLE: &str = "nothing was asked of it since the reading before";
+use crate::mysql::{Connection, Error};
 
 const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime', 'Questions', 'Com_commit', 'Com_rollback', \
     'Threads_running', 'Threads_connected', 'Innodb_data_read', 'Innodb_data_written', 'Innodb_data_reads', \
@@ -35,7 +32,7 @@ pub(super) async fn look(connection: &mut Connection, flavour: &Flavour) -> Resu
     look.values.insert(OWN.to_owned(), own);
     responses(connection, &mut look).await?;
     if !look.values.contains_key("Innodb_deadlocks")
-        && let Some(count) = optional(connection, DEADLOCKS).await?.and_then(|table| table.number(0, 0))
+        && let Some(count) = connection.optional(DEADLOCKS).await?.ok().and_then(|table| table.number(0, 0))
     {
         look.values.insert("Innodb_deadlocks".to_owned(), count);
     }
@@ -46,8 +43,8 @@ pub(super) async fn look(connection: &mut Connection, flavour: &Flavour) -> Resu
 
 async fn responses(connection: &mut Connection, look: &mut Look) -> Result<(), Error> {
     for (query, unit_s) in [(STATEMENTS, 1e-12), (RESPONSES, 1.0)] {
-        let table = optional(connection, query).await?;
-        let found = table.and_then(|table| Some((table.number(0, 0)?, table.number(0, 1)?)));
+        let table = connection.optional(query).await?;
+        let found = table.ok().and_then(|table| Some((table.number(0, 0)?, table.number(0, 1)?)));
         // The schema is there and empty where it is switched off.
         if let Some((count, total)) = found.filter(|(count, _)| *count > 0.0) {
             look.values.insert("statements".to_owned(), count);
@@ -71,44 +68,26 @@ async fn lag(connection: &mut Connection, flavour: &Flavour, look: &mut Look) ->
     };
     let mut why = "the server does not tell the state of its replication".to_owned();
     for query in queries {
-        let Some(table) = denied_too(connection, query, &mut why).await? else { continue };
-        if table.rows.is_empty() {
-            NO_REPLICA.clone_into(&mut why);
-            break;
-        }
+        let table = match connection.optional(query).await? {
+            Ok(table) => table,
+            Err(refusal) => {
+                why = refusal;
+                continue;
+            }
+        };
         let column = table.columns.iter().position(|name| name.starts_with("Seconds_Behind_"));
         let column = column.unwrap_or(usize::MAX);
         let lags = (0..table.rows.len()).filter_map(|row| table.number(row, column));
-        match lags.reduce(f64::max) {
-            Some(lag) => {
-                look.values.insert("lag_s".to_owned(), lag);
-            }
-            None => "its replication does not run".clone_into(&mut why),
+        if let Some(lag) = lags.reduce(f64::max) {
+            look.values.insert("lag_s".to_owned(), lag);
+            return Ok(());
         }
+        let stands_alone = table.rows.is_empty();
+        why = if stands_alone { NO_REPLICA } else { "its replication does not run" }.to_owned();
         break;
     }
     look.lacks.insert("lag_s".to_owned(), why);
     Ok(())
-}
-
-/// The table, or none where the server has it not or may not say.
-async fn optional(connection: &mut Connection, query: &str) -> Result<Option<Table>, Error> {
-    denied_too(connection, query, &mut String::new()).await
-}
-
-async fn denied_too(
-    connection: &mut Connection,
-    query: &str,
-    why: &mut String,
-) -> Result<Option<Table>, Error> {
-    match connection.table(query).await {
-        Ok(table) => Ok(Some(table)),
-        Err(error @ (Error::Refused { .. } | Error::Denied(_) | Error::UnknownDatabase(_))) => {
-            *why = error.to_string();
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The sample of two looks.

@@ -5,12 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::Looks;
-use super::flavour::NO_REPLICA;
+use super::flavour::{IDLE, NO_REPLICA};
 use crate::domain::database::{FIRST, Figure, Look, OWN, Sample, TenantSample, ratio};
 use crate::mysql::{Connection, Error, Table};
-
-/// Why a ratio of an idle server has no value.
-pub(super) const IDLE: &str = "nothing was asked of it since the reading before";
 
 /// Statements: select, insert, replace, update, delete, other; the id after each is their time, us.
 const STATEMENTS: [&str; 6] = ["40000", "40002", "40004", "40006", "40008", "40018"];
@@ -68,32 +65,37 @@ pub(super) async fn look(connection: &mut Connection, since_us: Option<f64>) -> 
     add_stats(&mut database, &stats, None);
     add_sessions(&mut database, &sessions, None);
     slow_queries(connection, &mut database, since_us).await?;
-    let mut why = String::new();
-    match first(connection, &DEADLOCKS, &mut why).await?.and_then(|table| table.number(0, 0)) {
-        Some(count) => drop(database.values.insert("deadlocks".to_owned(), count)),
-        None => drop(database.lacks.insert("deadlocks".to_owned(), why)),
+    match first(connection, &DEADLOCKS).await? {
+        Ok(table) => found(&mut database, "deadlocks", table.number(0, 0), ""),
+        Err(why) => found(&mut database, "deadlocks", None, &why),
     }
-    let mut why = String::new();
-    match first(connection, &LOG, &mut why).await?.map(|table| lag_s(&table)) {
-        Some(Some(lag)) => drop(database.values.insert("lag_s".to_owned(), lag)),
-        Some(None) => drop(database.lacks.insert("lag_s".to_owned(), NO_REPLICA.to_owned())),
-        None => drop(database.lacks.insert("lag_s".to_owned(), why)),
+    match first(connection, &LOG).await? {
+        Ok(table) => found(&mut database, "lag_s", lag_s(&table), NO_REPLICA),
+        Err(why) => found(&mut database, "lag_s", None, &why),
     }
     let names = tenants(connection).await?;
-    let mut why = String::new();
-    let disk = first(connection, &DISK, &mut why).await?;
+    let disk = first(connection, &DISK).await?;
     let of = |(id, name): (String, String)| {
         let mut look = Look::default();
         add_stats(&mut look, &stats, Some(&id));
         add_sessions(&mut look, &sessions, Some(&name));
-        let used = disk.as_ref().and_then(|table| by_id(table, &id));
-        match used {
-            Some(bytes) => drop(look.values.insert("disk".to_owned(), bytes)),
-            None => drop(look.lacks.insert("disk".to_owned(), why.clone())),
+        match &disk {
+            Ok(table) => {
+                found(&mut look, "disk", by_id(table, &id), "the server does not tell it of this tenant")
+            }
+            Err(why) => found(&mut look, "disk", None, why),
         }
         (name, look)
     };
     Ok(Looks { database, tenants: names.into_iter().map(of).collect(), no_tenants: None })
+}
+
+/// Notes a value, or why there is none.
+fn found(look: &mut Look, name: &str, value: Option<f64>, why: &str) {
+    match value {
+        Some(value) => drop(look.values.insert(name.to_owned(), value)),
+        None => drop(look.lacks.insert(name.to_owned(), why.to_owned())),
+    }
 }
 
 /// Statistics of one tenant, or of all together.
@@ -134,26 +136,26 @@ async fn slow_queries(
     look: &mut Look,
     since_us: Option<f64>,
 ) -> Result<(), Error> {
-    let mut why = String::new();
-    let Some(now_us) = optional(connection, NOW_US, &mut why).await?.and_then(|table| table.number(0, 0))
-    else {
-        look.lacks.insert("slow".to_owned(), format!("the server does not tell its time {why}"));
+    let now_us = match connection.optional(NOW_US).await? {
+        Ok(table) => table.number(0, 0),
+        Err(_) => None,
+    };
+    let (Some(now_us), Some(since_us)) = (now_us, since_us) else {
+        let why = if now_us.is_some() { &FIRST } else { "the server does not tell its time" };
+        found(look, "slow", None, why);
+        found(look, "now_us", now_us, why);
         return Ok(());
     };
-    look.values.insert("now_us".to_owned(), now_us);
-    let Some(since_us) = since_us else {
-        look.lacks.insert("slow".to_owned(), FIRST.into_owned());
-        return Ok(());
-    };
-    let mark_us = optional(connection, WATERMARK, &mut why).await?.and_then(|table| watermark_us(&table));
+    found(look, "now_us", Some(now_us), "");
+    let mark_us = connection.optional(WATERMARK).await?.ok().and_then(|table| watermark_us(&table));
     let mark_us = mark_us.unwrap_or(DEFAULT_WATERMARK_US);
     let query = format!(
         "SELECT COUNT(*) FROM oceanbase.GV$OB_SQL_AUDIT WHERE request_time > {since_us:.0} AND request_time <= \
          {now_us:.0} AND elapsed_time > {mark_us:.0}"
     );
-    match optional(connection, &query, &mut why).await?.and_then(|table| table.number(0, 0)) {
-        Some(count) => drop(look.values.insert("slow".to_owned(), count)),
-        None => drop(look.lacks.insert("slow".to_owned(), why)),
+    match connection.optional(&query).await? {
+        Ok(table) => found(look, "slow", table.number(0, 0), ""),
+        Err(why) => found(look, "slow", None, &why),
     }
     Ok(())
 }
@@ -191,43 +193,24 @@ async fn tenants(connection: &mut Connection) -> Result<Vec<(String, String)>, E
         [Some(id), Some(name)] => Some((id.clone(), name.clone())),
         _ => None,
     };
-    let mut why = String::new();
-    if let Some(table) = optional(connection, TENANTS, &mut why).await? {
+    if let Ok(table) = connection.optional(TENANTS).await? {
         return Ok(table.rows.into_iter().filter_map(pair).collect());
     }
-    let own = optional(connection, OWN_TENANT, &mut why).await?;
+    let own = connection.optional(OWN_TENANT).await?.ok();
     let name = own.and_then(|table| table.rows.into_iter().flatten().flatten().next());
     Ok(name.map(|name| ("1".to_owned(), name)).into_iter().collect())
 }
 
-/// The first of these that the server takes.
-async fn first(
-    connection: &mut Connection,
-    queries: &[&str],
-    why: &mut String,
-) -> Result<Option<Table>, Error> {
+/// The answer to the first of these that the server takes, or why it took not even the last.
+async fn first(connection: &mut Connection, queries: &[&str]) -> Result<Result<Table, String>, Error> {
+    let mut refusal = String::new();
     for query in queries {
-        if let Some(table) = optional(connection, query, why).await? {
-            return Ok(Some(table));
+        match connection.optional(query).await? {
+            Ok(table) => return Ok(Ok(table)),
+            Err(why) => refusal = why,
         }
     }
-    Ok(None)
-}
-
-/// The table, or none with a reason where this version or this tenant has it not.
-async fn optional(
-    connection: &mut Connection,
-    query: &str,
-    why: &mut String,
-) -> Result<Option<Table>, Error> {
-    match connection.table(query).await {
-        Ok(table) => Ok(Some(table)),
-        Err(error @ (Error::Refused { .. } | Error::Denied(_) | Error::UnknownDatabase(_))) => {
-            *why = error.to_string();
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
+    Ok(Err(refusal))
 }
 
 fn megabytes(bytes: Figure) -> Figure {
