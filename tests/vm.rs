@@ -35,5 +35,8 @@ mod faults;
 #[path = "vm/watchdog.rs"]
 mod watchdog;
 
+#[path = "vm/anomalies.rs"]
+mod anomalies;
+
 #[path = "vm/units.rs"]
 mod units;

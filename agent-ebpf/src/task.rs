@@ -3,6 +3,7 @@
 //! The program is a task iterator (section `iter/task`). Every read of its file descriptor yields whole
 //! [`TaskRecord`]s, one per process, back to back, in the order of process ids of the reader's pid namespace.
 
+use core::ffi::c_void;
 use core::mem::offset_of;
 
 /// The name of the program in the object.
@@ -116,6 +117,26 @@ impl TaskRecord {
         record.comm.copy_from_slice(comm);
         record
     }
+}
+
+/// `bpf_iter__task` of the kernel: what a program of type `iter/task` is called with.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TaskContext {
+    /// Of the walk.
+    pub meta: *const WalkMeta,
+    /// `task_struct`; null at the end of the walk.
+    pub task: *const u8,
+}
+
+/// `bpf_iter_meta` of the kernel, its first fields.
+#[repr(C)]
+#[derive(Debug)]
+pub struct WalkMeta {
+    /// `seq_file` that the program writes to.
+    pub seq: *mut c_void,
+    /// Tells one walk from the next.
+    pub session_id: u64,
 }
 
 /// What a program needs to make a [`TaskRecord`]: the offsets, a macro `load!` for one field, and the functions

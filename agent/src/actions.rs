@@ -15,6 +15,7 @@ pub mod executor;
 mod handle;
 mod journal;
 mod metrics;
+mod order;
 mod owner;
 mod place;
 mod plan;
@@ -24,6 +25,7 @@ pub mod worker;
 pub use config::Config;
 pub use handle::{Handle, Parts, start};
 pub use metrics::Metrics;
+pub use order::Order;
 
 /// Why nothing was started, or stopped.
 #[derive(Debug, thiserror::Error)]

@@ -145,22 +145,9 @@ pub struct WorkerArgs {
     /// The anomaly, so that a worker can be told from another one
     #[arg(long)]
     pub id: String,
-    /// Share of one core
+    /// What to do, as JSON
     #[arg(long)]
-    pub percent: f64,
-    /// Time to full strength
-    #[arg(long)]
-    pub ramp_ns: u64,
-    /// When to end at the latest, since boot
-    #[arg(long)]
-    pub deadline_ns: u64,
-    /// A cgroup's directory to join; repeatable
-    #[arg(long = "group")]
-    pub groups: Vec<PathBuf>,
-    /// Survive the node: only in a debug build
-    #[cfg(debug_assertions)]
-    #[arg(long)]
-    pub unguarded: bool,
+    pub order: String,
 }
 
 /// What the node tells a workload's worker; the rest, with its secrets, comes through standard input.

@@ -4,9 +4,9 @@
 pub mod bell;
 pub mod btf;
 pub mod heap;
+pub mod policy;
 pub mod processes;
 pub mod programs;
-pub mod realtime;
 pub mod retry;
 pub mod tasks;
 pub mod types;

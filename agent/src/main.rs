@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Node(args) => node(&args),
         Command::Receiver(args) => receiver(&args),
         Command::Worker(args) => {
-            Ok(if app::worker::run(args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if app::worker::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::WorkloadWorker(args) => {
             app::worker::run_workload(&args).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::msg)

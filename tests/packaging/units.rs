@@ -95,6 +95,15 @@ fn systemd_finds_nothing_to_say_about_the_units() {
 }
 
 #[test]
+fn systemd_finds_nothing_to_say_about_the_drop_in() {
+    let drop_in = text("systemd/sextant-node.service.d/anomalies.conf");
+    let (before, after) = (unit("node"), drop_in.replace("[Service]\n", ""));
+    let whole = before.replace("[Install]", &format!("{after}\n[Install]"));
+    verify(&whole).expect_content();
+    verify(&whole.replace("PrivateDevices=no", "PrivateDevice=no")).expect_refusal();
+}
+
+#[test]
 fn a_misspelt_directive_and_an_unknown_unit_are_found() {
     let misspelt = verify(&unit("node").replace("WatchdogSec=", "WatchdogSecs=")).expect_refusal();
     assert!(misspelt.contains("WatchdogSecs"), "{misspelt}");

@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod following;
 pub mod hand_made;
 pub mod mariadb;
+pub mod provoke;
 pub mod role;
 pub mod scheduler;
 pub mod tasks;

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sextant_tests::hand_made::HandMade;
 use sextant_tests::role::{eventually, sextant};
 use sextant_tests::scheduler::{Kind, Scheduler, undisturbed};
 
@@ -90,6 +91,58 @@ fn without_bpf() -> Result<()> {
     found?;
     ensure!(still_active? == "active", "a refused system call ended the node");
     Ok(())
+}
+
+/// The drop-in that a node which provokes anomalies is given: every kind works with it, and none without it.
+#[test]
+fn the_drop_in_opens_what_anomalies_need() -> Result<()> {
+    install()?;
+    let config = "/etc/sextant/node.toml";
+    write(config, "[actions]\nenabled = true\n")?;
+    write("/etc/default/sextant-node", &format!("SEXTANT_CONFIG={config}\n"))?;
+    let mut targets = HandMade::new(Path::new("/sys/fs/cgroup"), "targets")?;
+    let sleeper = targets.sleepers("app", 1)?[0];
+    let wanted = [
+        ("cpu", json!({"percent": 2, "class": "fifo", "cpus": [0]})),
+        ("memory", json!({"bytes": 8 << 20})),
+        ("disk", json!({"mode": "fill", "path": "/run", "bytes": 1 << 20})),
+        ("process", json!({"action": "pause"})),
+    ];
+    for opened in [false, true] {
+        if opened {
+            write(DROP_IN, include_str!("../../systemd/sextant-node.service.d/anomalies.conf"))?;
+            systemctl(&["daemon-reload"])?;
+        }
+        systemctl(&["restart", "sextant-node"])?;
+        for (kind, strength) in &wanted {
+            let body =
+                json!({"kind": kind, "target": {"pid": sleeper}, "strength": strength, "duration": 60});
+            let body = body.to_string();
+            let asked = [
+                "-s",
+                "--unix-socket",
+                "/run/sextant/node.sock",
+                "-d",
+                &body,
+                "http://node/api/v1/anomalies",
+            ];
+            let answer: Value = serde_json::from_str(&run("curl", &asked)?)?;
+            ensure!((answer["state"] == "running") == opened, "{kind} with drop-in {opened}: {answer}");
+            let all = [
+                "-s",
+                "--unix-socket",
+                "/run/sextant/node.sock",
+                "-X",
+                "DELETE",
+                "http://node/api/v1/anomalies",
+            ];
+            run("curl", &all)?;
+        }
+    }
+    systemctl(&["stop", "sextant-node"])?;
+    fs::remove_file(DROP_IN)?;
+    fs::remove_file(config)?;
+    systemctl(&["daemon-reload"]).map(drop)
 }
 
 /// What the sources of the node lack, in words.

@@ -30,6 +30,8 @@ enum What {
     Pods,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
+    /// How exact anomalies are: stress-ng
+    Stress,
     /// A walk over all processes in the kernel: /proc
     Tasks,
     /// What cgroups use: plain reads of the same files, Python
@@ -43,6 +45,7 @@ impl What {
             Self::Node => "node",
             Self::Pods => "pods",
             Self::Runqlat => "runqlat",
+            Self::Stress => "stress",
             Self::Tasks => "tasks",
             Self::Usage => "usage",
         }
@@ -54,6 +57,7 @@ impl What {
             Self::Bss => &[("bpftool", "bpftool")],
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
+            Self::Stress => &[("stress-ng", "stress-ng")],
             Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
@@ -70,7 +74,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }
     }
-    if matches!(args.what, What::Node) {
+    if matches!(args.what, What::Node | What::Stress) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();

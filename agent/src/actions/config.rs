@@ -20,6 +20,10 @@ pub struct Config {
     pub keys_sha256: Vec<String>,
     /// Share of the node's CPUs that all anomalies together may ask for, percent: the rest keeps the node reachable.
     pub max_percent_of_node: u32,
+    /// Share of the node's memory that stays available, percent: a memory anomaly stops growing there.
+    pub min_percent_of_memory: u32,
+    /// Share of a file system that an anomaly may fill it to, percent.
+    pub max_percent_of_disk: u32,
     /// Longest anomaly, s.
     pub max_duration_s: u32,
     /// Anomalies at once.
@@ -42,6 +46,8 @@ impl Default for Config {
             enabled: false,
             keys_sha256: Vec::new(),
             max_percent_of_node: 95,
+            min_percent_of_memory: 10,
+            max_percent_of_disk: 95,
             max_duration_s: 3_600,
             max_concurrent: 4,
             protected_namespaces: vec!["kube-system".to_owned()],
@@ -59,6 +65,8 @@ impl Config {
         Limits {
             max_percent_of_node: f64::from(self.max_percent_of_node),
             max_duration_s: f64::from(self.max_duration_s),
+            min_percent_of_memory: f64::from(self.min_percent_of_memory),
+            max_percent_of_disk: f64::from(self.max_percent_of_disk),
         }
     }
 

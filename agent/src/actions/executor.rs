@@ -2,6 +2,9 @@
 //!
 //! Real steps are processes of this binary ([`processes`]); tests record them and let the n-th one fail.
 
+use std::collections::BTreeMap;
+
+use super::journal::Begin;
 use super::plan::Step;
 
 pub mod processes;
@@ -16,19 +19,21 @@ pub struct Key<'a> {
 }
 
 /// What a worker says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Took {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
     /// Since it joined its groups, ns.
     pub elapsed_ns: u64,
-    /// CPU time, ns.
-    pub used_ns: u64,
+    /// A sum since then, or a level.
+    pub amount: u64,
+    /// What else it says.
+    pub details: BTreeMap<String, u64>,
 }
 
 /// A look at a step that was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The latest report; none before the first.
-    pub took: Option<Took>,
+    pub report: Option<Report>,
     /// Set when it ended by itself: how.
     pub ended: Option<String>,
 }
@@ -50,11 +55,12 @@ pub trait Executor: Send {
     /// Why it is still there.
     fn undo(&mut self, key: Key<'_>) -> Result<(), String>;
 
-    /// Removes what an earlier life of the node left of these anomalies; how many things.
+    /// Removes what an earlier life of the node left of these anomalies: their workers, and then their changes. How many
+    /// workers there were.
     ///
     /// # Errors
     /// What is still there.
-    fn sweep(&mut self, ids: &[&str]) -> Result<usize, String>;
+    fn sweep(&mut self, leftovers: &[Begin]) -> Result<usize, String>;
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Executor;
@@ -17,11 +17,14 @@ use super::journal::Journal;
 use super::owner::{Now, Owner, World};
 use super::{Config, Error, Metrics, worker};
 use crate::domain::action::{Anomaly, Asked};
+use crate::domain::event::AnomalyEvent;
 use crate::domain::pod::PodMap;
+use crate::domain::scheduler::SchedulerReading;
 use crate::host::HostRoots;
 
 /// A start takes milliseconds; who would be the 17th in the queue is told to come back.
 const MAX_WAITING: usize = 16;
+const TOO_MANY: &str = "too many requests wait";
 /// How late an end or the kill switch may be seen.
 const TICK: Duration = Duration::from_millis(100);
 /// With nothing to watch the thread only waits.
@@ -35,6 +38,10 @@ pub struct Parts {
     pub roots: HostRoots,
     /// The latest walk of the pods.
     pub pods: watch::Receiver<Arc<PodMap>>,
+    /// The latest reading of the scheduler.
+    pub scheduler: watch::Receiver<Arc<SchedulerReading>>,
+    /// Where beginnings and ends are told.
+    pub events: mpsc::Sender<AnomalyEvent>,
     /// Names this boot.
     pub boot_id: String,
     /// The journal's file.
@@ -64,7 +71,7 @@ pub struct Handle {
 /// # Errors
 /// The journal's file, a leftover that does not go, or no thread.
 pub fn start(parts: Parts) -> Result<Handle, Error> {
-    let Parts { config, roots, pods, boot_id, journal, clock, metrics } = parts;
+    let Parts { config, roots, pods, scheduler, events, boot_id, journal, clock, metrics } = parts;
     #[cfg(debug_assertions)]
     let executor = Processes::fixture(config.unguarded_workers);
     #[cfg(not(debug_assertions))]
@@ -72,7 +79,7 @@ pub fn start(parts: Parts) -> Result<Handle, Error> {
     let path = journal.display().to_string();
     let journal = Journal::open(&journal).map_err(|error| Error::Failed(format!("{path}: {error}")))?;
     let (out, anomalies) = watch::channel(Arc::default());
-    let world = World { config, roots, boot_id, pods, metrics };
+    let world = World { config, roots, boot_id, pods, scheduler, events, metrics };
     let owner = Owner::new(world, executor, journal, now(clock), out)?;
     let (commands, inbox) = sync_channel(MAX_WAITING);
     std::thread::Builder::new()
@@ -118,6 +125,11 @@ impl Handle {
         Arc::clone(&self.anomalies.borrow())
     }
 
+    /// The same, and whenever it changes.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Vec<Anomaly>>> {
+        self.anomalies.clone()
+    }
+
     /// One of them.
     ///
     /// # Errors
@@ -157,7 +169,14 @@ impl Handle {
     /// How many could not be undone; their workers end when the process does.
     pub async fn until(self, stop: CancellationToken) -> Result<(), Error> {
         stop.cancelled().await;
-        match self.ask(Command::ShutDown).await? {
+        let left = loop {
+            match self.ask(Command::ShutDown).await {
+                // Those who wait are answered first; each takes seconds at most, and the process ends in any case.
+                Err(Error::Unavailable(TOO_MANY)) => tokio::time::sleep(TICK).await,
+                left => break left?,
+            }
+        };
+        match left {
             0 => Ok(()),
             left => Err(Error::Failed(format!("{left} anomalies could not be undone"))),
         }
@@ -166,7 +185,7 @@ impl Handle {
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.commands.try_send(command(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Unavailable("too many requests wait"),
+            TrySendError::Full(_) => Error::Unavailable(TOO_MANY),
             TrySendError::Disconnected(_) => Error::Unavailable("their owner has ended"),
         })?;
         answer.await.map_err(|_| Error::Unavailable("their owner has ended"))

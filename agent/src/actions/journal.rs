@@ -1,9 +1,9 @@
 //! What was begun and not ended, on disk before it happens: what the next start removes after a kill or a crash.
 //!
 //! # Format
-//! One JSON object per line, synced each: `{"begin":{"id","boot_id","at_ns","target","percent","duration_s"}}` before a
-//! fault's first step, `{"end":{"id"}}` after its last undo. A torn last line is none. Ids of another boot name nothing
-//! that could be left. The file begins anew with every start, once its leftovers are gone.
+//! One JSON object per line, synced each: `{"begin":{..}}` ([`Begin`]) before a fault's first step, `{"end":{"id"}}`
+//! after its last undo. A torn last line is none. Ids of another boot name nothing that could be left. The file begins
+//! anew with every start, once its leftovers are gone.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -11,20 +11,28 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A line is about 300 bytes, and a fault of one second writes two: a day of them.
+use super::order::Change;
+
+/// A line is some 500 bytes, and a fault of one second writes two: a day of them.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The beginning of a fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Begin {
+pub struct Begin {
     pub(super) id: String,
     pub(super) boot_id: String,
     /// Wall time, ns since the epoch.
     pub(super) at_ns: i64,
+    pub(super) kind: String,
     /// In words.
     pub(super) target: String,
-    pub(super) percent: f64,
+    pub(super) unit: String,
+    pub(super) amount: f64,
     pub(super) duration_s: f64,
+    pub(super) ramp_s: f64,
+    /// What the kernel does not take back.
+    #[serde(default)]
+    pub(super) changes: Vec<Change>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,9 +124,13 @@ mod tests {
             id: id.to_owned(),
             boot_id: "boot".to_owned(),
             at_ns: 5,
+            kind: "cpu".to_owned(),
             target: "pid 42".to_owned(),
-            percent: 30.0,
+            unit: "percent_of_core".to_owned(),
+            amount: 30.0,
             duration_s: 10.0,
+            ramp_s: 0.5,
+            changes: vec![Change { file: "/x/io.max".into(), apply: "a".to_owned(), undo: "b".to_owned() }],
         }
     }
 

@@ -20,6 +20,7 @@ pub struct Metrics {
     runs: Family<Run, Counter>,
     /// Those of which something is on the node.
     pub(super) active: Gauge,
+    pub(super) events_dropped: Counter,
 }
 
 impl Metrics {
@@ -27,7 +28,9 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let this = Self::default();
         registry.register("anomaly_runs", "Anomalies that are over, by kind and result", this.runs.clone());
-        registry.register("anomaly_active", "Anomalies that are not undone yet", this.active.clone());
+        registry.register("anomaly_active", "Anomalies that are not over", this.active.clone());
+        let help = "Beginnings and ends of anomalies that did not become records";
+        registry.register("anomaly_events_dropped", help, this.events_dropped.clone());
         this
     }
 

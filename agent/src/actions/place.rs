@@ -12,6 +12,7 @@ use crate::domain::pod::{CgroupKind, Container, Pod, PodMap};
 use crate::host::HostRoots;
 
 mod cpus;
+mod memory;
 
 /// The kernel has 15 controllers, each mounted once, and named trees beside them.
 const MAX_TREES: usize = 32;
@@ -19,14 +20,24 @@ const MAX_TREES: usize = 32;
 const MAX_PATH_BYTES: usize = 4_096;
 
 /// A target, found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Place {
     /// The directories to join.
     pub(super) groups: Vec<PathBuf>,
     /// The target's paths below its trees, without those that are a tree's root; sorted, each once.
     pub(super) paths: Vec<String>,
+    /// The target's own directories, with all that is below them: a whole pod's, none of the node's.
+    pub(super) own: Vec<PathBuf>,
+    /// The roots of the trees.
+    pub(super) trees: Vec<PathBuf>,
     /// CPUs that it may use.
     pub(super) cpus: f64,
+    /// Memory that it may use.
+    pub(super) memory_bytes: u64,
+    /// Memory of the node.
+    pub(super) node_memory_bytes: u64,
+    /// Memory that the node can still give.
+    pub(super) available_bytes: u64,
     /// CPUs of the node.
     pub(super) node_cpus: u32,
 }
@@ -37,31 +48,58 @@ pub(super) struct Place {
 /// No such target, or more than one.
 pub(super) fn find(target: &Target, roots: &HostRoots, pods: &PodMap) -> Result<Place, Invalid> {
     let trees = trees(&roots.cgroup)?;
+    let everywhere = |path: &str| everywhere(trees.clone(), path);
     let paths: Vec<(PathBuf, String)> = match target {
-        Target::Node => everywhere(trees, "/"),
-        Target::Cgroup(path) => everywhere(trees, checked(path)?),
-        Target::Pod(name) => everywhere(trees, &workload(pod(name, pods)?)?.cgroup),
-        Target::Container(id) => everywhere(trees, &container(id, pods)?.cgroup),
-        Target::Pid(pid) => of_process(trees, &roots.proc, &pid.to_string())?,
+        Target::Node => everywhere("/"),
+        Target::Cgroup(path) => everywhere(checked(path)?),
+        Target::Pod(name) => everywhere(&workload(pod(name, pods)?)?.cgroup),
+        Target::Container(id) => everywhere(&container(id, pods)?.cgroup),
+        Target::Pid(pid) => of_process(trees.clone(), &roots.proc, &pid.to_string())?,
     };
     let is_group = |(tree, path): &(PathBuf, String)| below(tree, path).join("cgroup.procs").exists();
     if !paths.iter().any(is_group) {
         return invalid(format!("no cgroup of {target} below {}", roots.cgroup.display()));
     }
     let node_cpus = cpus::of_node(&roots.sys)?;
-    let mut place = Place { groups: Vec::new(), paths: Vec::new(), cpus: f64::from(node_cpus), node_cpus };
+    let (node_memory_bytes, available_bytes) = memory::of_node(&roots.proc)?;
+    let mut place = Place {
+        groups: Vec::new(),
+        paths: Vec::new(),
+        own: Vec::new(),
+        cpus: f64::from(node_cpus),
+        node_cpus,
+        memory_bytes: node_memory_bytes,
+        node_memory_bytes,
+        available_bytes,
+        trees: trees.clone(),
+    };
+    let group_of_pod = match target {
+        Target::Pod(name) => pod(name, pods)?.group.as_ref().map(|group| &*group.cgroup),
+        _ => None,
+    };
     for (tree, path) in paths {
         let known = is_group(&(tree.clone(), path.clone()));
         let path = if known { path } else { "/".to_owned() };
         place.cpus = place.cpus.min(cpus::allowed(&tree, &path));
+        place.memory_bytes = place.memory_bytes.min(memory::allowed(&tree, &path));
         place.groups.push(below(&tree, &path));
         if path != "/" {
+            let whole = group_of_pod.filter(|group| is_group(&(tree.clone(), (*group).to_owned())));
+            place.own.push(below(&tree, whole.unwrap_or(&path)));
             place.paths.push(path);
         }
     }
     place.paths.sort();
     place.paths.dedup();
     Ok(place)
+}
+
+impl Place {
+    /// The groups to join, in words.
+    pub(super) fn words(&self) -> String {
+        let groups: Vec<_> = self.groups.iter().map(|group| group.display().to_string()).collect();
+        groups.join(", ")
+    }
 }
 
 /// The groups of this very process, as [`Place::paths`] has a target's, and its pid as the host sees it.

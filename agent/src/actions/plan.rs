@@ -1,48 +1,89 @@
-//! A fault as data: its steps in order, each with what undoes it.
+//! A fault as data: its steps in order, each with what undoes it, and what they are to achieve together.
 
-use std::path::PathBuf;
+mod cpu;
+mod disk;
+mod memory;
+mod process;
 
+use super::Error;
+use super::order::{Change, Order, Work};
 use super::place::Place;
-use crate::domain::action::{Fault, StepRecord};
+use crate::domain::action::{Fault, Limits, StepRecord, Strength, Unit};
+use crate::domain::scheduler::SchedulerReading;
+use crate::host::HostRoots;
 
-/// One step.
+/// One step: a worker.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Start a worker of CPU load inside the target's groups.
-    Load {
-        /// Percent of one core.
-        percent: f64,
-        /// Time to full strength, ns.
-        ramp_ns: u64,
-        /// When it ends by itself, ns since boot.
-        deadline_ns: u64,
-        /// Directories of the groups to join.
-        groups: Vec<PathBuf>,
-    },
+pub struct Step {
+    /// In words.
+    pub(super) does: String,
+    /// What undoes it, in words.
+    pub(super) undo: &'static str,
+    /// What the worker is told.
+    pub(super) order: Order,
 }
 
-impl Step {
-    /// In words, before anything is done.
-    pub(super) fn record(&self) -> StepRecord {
-        let Self::Load { percent, groups, .. } = self;
-        let groups: Vec<_> = groups.iter().map(|group| group.display().to_string()).collect();
-        StepRecord {
-            does: format!("start a worker that takes {percent:.1} % of one core in {}", groups.join(", ")),
-            undo: "end the worker; it ends itself when the node does and at its deadline".to_owned(),
-            done: false,
-            undone: false,
+/// The steps of a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plan {
+    pub(super) steps: Vec<Step>,
+    /// What is achieved, and how much of it.
+    pub(super) unit: Unit,
+    pub(super) amount: f64,
+}
+
+/// What the kernel takes back with the process.
+const KERNELS: &str = "end the worker; it ends itself when the node does and at its deadline, and the kernel takes \
+                       back what it held";
+
+/// What a plan is made from.
+pub(super) struct Facts<'a> {
+    pub(super) place: &'a Place,
+    pub(super) roots: &'a HostRoots,
+    pub(super) limits: &'a Limits,
+    /// Percent of one core that other faults take.
+    pub(super) taken_percent: f64,
+    /// Bytes of memory that other faults were promised and do not hold yet.
+    pub(super) promised_bytes: u64,
+    pub(super) scheduler: &'a SchedulerReading,
+    /// Processes that no fault may end or stop.
+    pub(super) spare: Vec<u32>,
+    pub(super) now_ns: u64,
+}
+
+impl Facts<'_> {
+    fn order(&self, fault: &Fault, work: Work) -> Order {
+        Order {
+            deadline_ns: self.now_ns.saturating_add(fault.duration_ns()),
+            groups: self.place.groups.clone(),
+            work,
+            #[cfg(debug_assertions)]
+            unguarded: false,
         }
     }
 }
 
-/// The steps of a checked fault: a worker for each share.
-pub(super) fn steps(fault: &Fault, place: &Place, shares: &[f64], now_ns: u64) -> Vec<Step> {
-    let deadline_ns = now_ns.saturating_add(fault.duration_ns());
-    let step = |percent: &f64| Step::Load {
-        percent: *percent,
-        ramp_ns: fault.ramp_ns(),
-        deadline_ns,
-        groups: place.groups.clone(),
-    };
-    shares.iter().map(step).collect()
+/// The plan of a checked fault.
+///
+/// # Errors
+/// The target cannot take it, or the node's limits forbid it.
+pub(super) fn plan(fault: &Fault, facts: &Facts<'_>) -> Result<Plan, Error> {
+    match &fault.asked().strength {
+        Strength::Cpu(cpu) => cpu::plan(fault, cpu, facts),
+        Strength::Memory(memory) => memory::plan(fault, memory, facts),
+        Strength::Disk(disk) => disk::plan(fault, disk, facts),
+        Strength::Process(process) => process::plan(fault, *process, facts),
+    }
+}
+
+impl Step {
+    /// What it changes that the kernel does not take back.
+    pub(super) fn changes(&self) -> &[Change] {
+        if let Work::Hold { changes, .. } = &self.order.work { changes } else { &[] }
+    }
+
+    /// In words, before anything is done.
+    pub(super) fn record(&self) -> StepRecord {
+        StepRecord { does: self.does.clone(), undo: self.undo.to_owned(), done: false, undone: false }
+    }
 }

@@ -93,7 +93,7 @@ mod tests {
             ..PodMap::default()
         };
         let paths = if path == "/" { Vec::new() } else { vec![path.to_owned()] };
-        let place = Place { groups: Vec::new(), paths, cpus: 1.0, node_cpus: 1 };
+        let place = Place { paths, ..Place::default() };
         let ours = (vec!["/system.slice/sextant.service".to_owned()], Some(77));
         let config = Config { protected_pids: vec![99], ..Config::default() };
         check(target, &place, &ours, &pods, &config).map_err(|error| error.to_string())

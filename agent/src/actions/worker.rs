@@ -1,77 +1,66 @@
-//! A worker: this binary as a child of the node, one thread of exact CPU load inside the target's cgroups.
+//! A worker: this binary as a child of the node, one fault inside the target's cgroups.
 //!
 //! It moves itself into the groups before it does anything else. It ends, whatever becomes of the node, at the first of:
 //! the control pipe (standard input) closes or says anything; the node's spawning thread ends (the kernel kills it); its
 //! own deadline on the clock that also runs while the machine sleeps; its report pipe breaks. It is the first that the
-//! kernel kills when memory runs out.
+//! kernel kills when memory runs out. All that it holds, the kernel takes back with it; the one that holds changes which
+//! the kernel does not ([`hold`]) is not killed with the node, but undoes them and ends.
 //!
 //! # Reports (standard output, one JSON object per line)
-//! `{"joined":true}` once it is in the groups and before any load, `{"elapsed_ns":..,"used_ns":..}` every second and at
-//! the end, `{"error":".."}` instead of either when it cannot.
+//! `{"joined":true}` once it is in the groups and before any load, `{"elapsed_ns":..,"amount":..,"details":{..}}` every
+//! second and at the end, `{"error":".."}` instead of either when it cannot.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-mod pace;
+use super::order::{Order, Work};
+use clock::Clock;
 
-use pace::Pace;
+mod clock;
+mod cpu;
+mod directory;
+mod fill;
+mod hold;
+mod load;
+mod memory;
+mod pace;
+mod pause;
+mod who;
+
+pub(super) use clock::since_boot_ns;
+pub(super) use directory::{Space, device_of, space, takes_files};
+pub(super) use hold::undo as undo_changes;
+pub(super) use pause::threads;
+pub(super) use who::pids;
 
 /// Short enough that no scheduler's or quota's period hides the load, long enough to cost nothing by itself.
 const PERIOD_NS: u64 = 50_000_000;
 const REPORT_NS: u64 = 1_000_000_000;
-/// Work between two looks at the clock: microseconds.
-const BATCH: u32 = 2_000;
-
-/// What a worker is told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Order {
-    /// Share of one core.
-    pub percent: f64,
-    /// Time to full strength.
-    pub ramp_ns: u64,
-    /// When to end at the latest, ns since boot.
-    pub deadline_ns: u64,
-    /// Directories of the cgroups to join.
-    pub groups: Vec<PathBuf>,
-    /// Survive the node: only a debug build can be told so, to prove that the guards are what ends a worker.
-    #[cfg(debug_assertions)]
-    pub unguarded: bool,
-}
-
-impl Order {
-    #[cfg(debug_assertions)]
-    const fn guarded(&self) -> bool {
-        !self.unguarded
-    }
-
-    #[cfg(not(debug_assertions))]
-    #[expect(clippy::unused_self, reason = "a release build's always is")]
-    const fn guarded(&self) -> bool {
-        true
-    }
-}
 
 /// A line of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// It is in the groups.
+    /// It is in the groups, and what needs no time is done.
     Joined {
         /// Always true.
         joined: bool,
     },
-    /// What it took so far.
-    Took {
+    /// What it achieved so far.
+    Report {
         /// Since it joined.
         elapsed_ns: u64,
-        /// CPU time.
-        used_ns: u64,
+        /// A sum since then (ns of CPU time, bytes, operations) or a level (bytes, tasks, limits).
+        amount: u64,
+        /// What else there is to say.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        details: BTreeMap<String, u64>,
     },
     /// It cannot.
     Failed {
@@ -80,84 +69,105 @@ pub enum Line {
     },
 }
 
-/// Runs a worker to its end; false when it could not begin.
-pub fn run(order: &Order) -> bool {
-    if let Err(error) = begin(order) {
-        say(&Line::Failed { error });
-        return false;
+/// A fault at work.
+trait Task {
+    /// Does what is due until `until_ns`, on a clock that began with it; returns soon after that.
+    ///
+    /// # Errors
+    /// It cannot go on.
+    fn turn(&mut self, clock: Clock, until_ns: u64) -> Result<(), String>;
+
+    /// What it achieved: see [`Line::Report`].
+    fn amount(&mut self) -> u64;
+
+    /// What else there is to say.
+    fn details(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
     }
-    say(&Line::Joined { joined: true });
-    work(order);
-    true
+
+    /// Undoes what the kernel does not undo by itself.
+    ///
+    /// # Errors
+    /// What is left.
+    fn end(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
-fn begin(order: &Order) -> Result<(), String> {
+/// Runs a worker to its end; false when it could not begin, or could not end well.
+pub fn run(order: Order) -> bool {
+    let guarded = order.guarded();
+    let deadline_ns = order.deadline_ns;
+    let ended = begin(order).and_then(|mut task| {
+        say(&Line::Joined { joined: true });
+        let worked = work(task.as_mut(), deadline_ns, guarded);
+        // Whatever happened: what can be undone is.
+        worked.and(task.end())
+    });
+    match ended {
+        Ok(()) => true,
+        Err(error) => {
+            say(&Line::Failed { error });
+            false
+        }
+    }
+}
+
+fn begin(order: Order) -> Result<Box<dyn Task>, String> {
     for group in &order.groups {
-        let procs = group.join("cgroup.procs");
         // 0 is the writer itself.
-        write(&procs, "0")?;
+        write(&group.join("cgroup.procs"), "0")?;
     }
     write(Path::new("/proc/self/oom_score_adj"), "1000")?;
-    if order.guarded() {
+    // Who holds changes undoes them when the node is gone, and must live for that.
+    if order.guarded() && !matches!(order.work, Work::Hold { .. }) {
         set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|e| format!("parent's death signal: {e}"))?;
     }
     // A node that hangs reads no reports; that must not hold up the look at the deadline.
-    fcntl_setfl(std::io::stdout(), OFlags::NONBLOCK).map_err(|e| format!("report pipe: {e}"))
+    fcntl_setfl(std::io::stdout(), OFlags::NONBLOCK).map_err(|e| format!("report pipe: {e}"))?;
+    Ok(match order.work {
+        Work::Cpu(work) => Box::new(cpu::Cpu::begin(&work)?),
+        Work::Memory(work) => Box::new(memory::Memory::begin(work)?),
+        Work::DiskLoad(work) => Box::new(load::Load::begin(&work)?),
+        Work::DiskFill(work) => Box::new(fill::Fill::begin(work)?),
+        Work::Hold { apply, changes } => Box::new(hold::Hold::begin(changes, apply)?),
+        Work::Pause(who) => Box::new(pause::Pause::begin(who)?),
+        Work::Kill { who, term } => Box::new(who::Killed::begin(&who, term)?),
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn work(order: &Order) {
-    let (started_ns, begun_ns) = (clock(ClockId::Boottime), clock(ClockId::ThreadCPUTime));
-    let mut pace = Pace::new(order.percent, order.ramp_ns, PERIOD_NS);
+fn work(task: &mut dyn Task, deadline_ns: u64, guarded: bool) -> Result<(), String> {
+    let clock = Clock::start();
     let mut reported_ns = 0;
     loop {
-        let now_ns = clock(ClockId::Boottime);
-        let used_ns = clock(ClockId::ThreadCPUTime).saturating_sub(begun_ns);
-        let elapsed_ns = now_ns.saturating_sub(started_ns);
-        let over = now_ns >= order.deadline_ns;
+        let elapsed_ns = clock.elapsed_ns();
+        let over = since_boot_ns() >= deadline_ns;
         if over || elapsed_ns >= reported_ns + REPORT_NS {
             reported_ns = elapsed_ns;
-            if !say(&Line::Took { elapsed_ns, used_ns }) && order.guarded() {
-                return;
+            let report = Line::Report { elapsed_ns, amount: task.amount(), details: task.details() };
+            if !say(&report) && guarded {
+                return Ok(());
             }
         }
         if over {
-            return;
+            return Ok(());
         }
         let until_ns = elapsed_ns + PERIOD_NS;
-        let owed_ns = pace.owed_ns(elapsed_ns, until_ns, used_ns);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "not negative, at most periods"
-        )]
-        burn(begun_ns + used_ns.saturating_add(owed_ns as u64), started_ns + until_ns);
-        if released(started_ns + until_ns, order.guarded()) {
-            return;
+        task.turn(clock, until_ns)?;
+        if released(clock, until_ns, guarded) {
+            return Ok(());
         }
-    }
-}
-
-/// Takes CPU time up to `used_ns` of this thread's, but not past `until_ns`.
-fn burn(used_ns: u64, until_ns: u64) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    while clock(ClockId::ThreadCPUTime) < used_ns && clock(ClockId::Boottime) < until_ns {
-        for _ in 0..BATCH {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-        }
-        std::hint::black_box(state);
     }
 }
 
 /// Waits until `until_ns` for the node to let go of this worker.
-fn released(until_ns: u64, guarded: bool) -> bool {
-    let left_ns = until_ns.saturating_sub(clock(ClockId::Boottime)).min(PERIOD_NS);
+fn released(clock: Clock, until_ns: u64, guarded: bool) -> bool {
+    let left_ns = until_ns.saturating_sub(clock.elapsed_ns()).min(PERIOD_NS);
     // At most a period.
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(left_ns).unwrap_or_default() };
     let stdin = std::io::stdin();
@@ -176,43 +186,27 @@ fn say(line: &Line) -> bool {
     said.map_or_else(|error| error.kind() != ErrorKind::BrokenPipe, |()| true)
 }
 
-fn clock(id: ClockId) -> u64 {
-    let now = clock_gettime(id);
-    let part = |value: i64| u64::try_from(value).unwrap_or_default();
-    part(now.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(now.tv_nsec))
-}
-
-/// ns since boot, sleep included: the clock of every deadline here.
-pub(super) fn since_boot_ns() -> u64 {
-    clock(ClockId::Boottime)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lines_are_what_the_node_reads() {
+        let details = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 3)).collect();
         for (line, text) in [
             (Line::Joined { joined: true }, r#"{"joined":true}"#),
-            (Line::Took { elapsed_ns: 2, used_ns: 1 }, r#"{"elapsed_ns":2,"used_ns":1}"#),
+            (
+                Line::Report { elapsed_ns: 2, amount: 1, details: details(&[]) },
+                r#"{"elapsed_ns":2,"amount":1}"#,
+            ),
+            (
+                Line::Report { elapsed_ns: 2, amount: 1, details: details(&["late_ns"]) },
+                r#"{"elapsed_ns":2,"amount":1,"details":{"late_ns":3}}"#,
+            ),
             (Line::Failed { error: "no".to_owned() }, r#"{"error":"no"}"#),
         ] {
             assert_eq!(serde_json::to_string(&line).unwrap(), text);
             assert_eq!(serde_json::from_str::<Line>(text).unwrap(), line);
         }
-    }
-
-    #[test]
-    fn a_group_that_is_not_there_is_named() {
-        let order = Order {
-            percent: 1.0,
-            ramp_ns: 0,
-            deadline_ns: 0,
-            groups: vec!["/no/such/group".into()],
-            #[cfg(debug_assertions)]
-            unguarded: false,
-        };
-        assert!(begin(&order).unwrap_err().contains("/no/such/group/cgroup.procs"));
     }
 }

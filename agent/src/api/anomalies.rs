@@ -1,30 +1,28 @@
 //! Anomalies on the wire: `/api/v1/anomalies` in full, `/api/anomaly/*` as clients of the reference backend speak it.
 //!
-//! Durations are seconds. A percentage is of one core for each worker, or of all CPUs of the target (`"of":"target"`).
+//! Durations are seconds. What a strength says depends on the kind: [`strength`].
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::time::rfc3339_seconds;
-use crate::domain::action::{self, Anomaly, Asked, Kind, Of};
+use crate::domain::action::{self, Anomaly, Asked, Kind};
+use crate::domain::event::AnomalyEvent;
+
+pub mod reference;
+pub mod strength;
+
+use strength::Strength;
 
 /// As the reference runs its own: ten minutes.
 const DEFAULT_DURATION_S: f64 = 600.0;
-/// The reference's `cpu_stress`: two workers of 90 %.
-const REFERENCE_PERCENT: f64 = 90.0;
-const REFERENCE_WORKERS: u32 = 2;
+/// What is done in no time is over as soon as anything is.
+const MOMENT_S: f64 = 1.0;
 
-/// Kinds that are known and not there.
-const NOT_BUILT: [&str; 4] = ["memory", "disk", "network", "process"];
-
-/// A kind that cannot be provoked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoKind {
-    /// Not in this version.
-    NotBuilt(String),
-    /// In none.
-    Unknown(String),
-}
+/// What is wrong with a request before its numbers are looked at.
+pub type Wrong = action::Invalid;
 
 /// Where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,47 +40,48 @@ pub enum Target {
     Pid(u32),
 }
 
-/// Of what a percentage is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Base {
-    /// One core, for each worker.
-    #[default]
-    Core,
-    /// All CPUs that the target may use.
-    Target,
-}
-
-/// How strong.
+/// When.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Strength {
-    /// Above 0, up to 100.
-    pub percent: f64,
-    /// Of what.
+pub struct Schedule {
+    /// Until the first run, s.
     #[serde(default)]
-    pub of: Base,
-    /// Processes; by default one, or one for each of the target's CPUs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workers: Option<u32>,
+    pub delay: f64,
+    /// Between the beginnings of two runs, s; at least the duration.
+    #[serde(default)]
+    pub every: f64,
+    /// Runs in all.
+    #[serde(default = "once")]
+    pub runs: u32,
+}
+
+const fn once() -> u32 {
+    1
 }
 
 /// What `POST /api/v1/anomalies` takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// `cpu`.
+    /// `cpu`, `memory`, `disk` or `process`.
     pub kind: String,
     /// Where.
     pub target: Target,
-    /// How strong.
-    pub strength: Strength,
-    /// How long, s; 600 by default.
+    /// How strong: the shape for the kind.
+    #[schema(value_type = Strength)]
+    pub strength: serde_json::Value,
+    /// How long, s; 600 by default, 1 for what is done in no time.
     #[serde(default)]
     pub duration: Option<f64>,
     /// Time to full strength, s, within the duration.
     #[serde(default)]
     pub ramp: f64,
+    /// When; once and at once by default.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// Also where it would make the kernel eject the node's scheduler.
+    #[serde(default)]
+    pub force: bool,
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
@@ -92,74 +91,39 @@ impl Request {
     /// What is asked for.
     ///
     /// # Errors
-    /// A kind that cannot be provoked.
-    pub fn asked(&self) -> Result<Asked, NoKind> {
-        Ok(Asked {
-            kind: kind(&self.kind)?,
-            target: (&self.target).into(),
-            percent: self.strength.percent,
-            of: match self.strength.of {
-                Base::Core => Of::Core,
-                Base::Target => Of::Target,
-            },
-            workers: self.strength.workers,
-            duration_s: self.duration.unwrap_or(DEFAULT_DURATION_S),
-            ramp_s: self.ramp,
-        })
-    }
-}
-
-/// What `POST /api/anomaly/start` takes; other keys are ignored, as the reference does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ReferenceRequest {
-    /// `cpu_stress`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// How long, s; 600 by default.
-    #[serde(default)]
-    pub duration: Option<f64>,
-}
-
-impl ReferenceRequest {
-    /// What is asked for: the reference's strength, on the node.
-    ///
-    /// # Errors
-    /// A kind that cannot be provoked.
-    pub fn asked(&self) -> Result<Asked, NoKind> {
-        let plain = match &*self.kind {
-            "cpu_stress" => "cpu",
-            "memory_stress" => "memory",
-            "disk_stress" => "disk",
-            "network_delay" => "network",
-            other => return Err(NoKind::Unknown(other.to_owned())),
+    /// A kind that there is not, or a strength of another shape.
+    pub fn asked(&self) -> Result<Asked, Wrong> {
+        let Some(kind) = Kind::named(&self.kind) else {
+            return Err(Wrong { field: "kind", why: format!("{:?} is none of {}", self.kind, kinds()) });
         };
+        let strength = strength::of(kind, &self.strength)?;
+        let moment = matches!(strength, action::Strength::Process(action::Process::Kill(_)));
         Ok(Asked {
-            kind: kind(plain)?,
-            target: action::Target::Node,
-            percent: REFERENCE_PERCENT,
-            of: Of::Core,
-            workers: Some(REFERENCE_WORKERS),
-            duration_s: self.duration.unwrap_or(DEFAULT_DURATION_S),
-            ramp_s: 0.0,
+            target: (&self.target).into(),
+            strength,
+            duration_s: self.duration.unwrap_or(if moment { MOMENT_S } else { DEFAULT_DURATION_S }),
+            ramp_s: self.ramp,
+            schedule: self.schedule.map(|schedule| action::Schedule {
+                delay_s: schedule.delay,
+                every_s: schedule.every,
+                runs: schedule.runs,
+            }),
+            force: self.force,
         })
     }
 }
 
-fn kind(name: &str) -> Result<Kind, NoKind> {
-    match name {
-        "cpu" => Ok(Kind::Cpu),
-        name if NOT_BUILT.contains(&name) => Err(NoKind::NotBuilt(name.to_owned())),
-        name => Err(NoKind::Unknown(name.to_owned())),
-    }
+fn kinds() -> String {
+    Kind::ALL.map(Kind::name).join(", ")
 }
 
 /// What was achieved in the time before a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Point {
-    /// Since the start, s.
+    /// Since the start of the run, s.
     pub at_s: f64,
-    /// Percent of one core, all workers together.
-    pub percent: f64,
+    /// In the anomaly's unit, all workers together.
+    pub value: f64,
 }
 
 /// A step of a plan and its undo.
@@ -178,34 +142,84 @@ pub struct Step {
 /// An anomaly as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct View {
-    /// Names it; empty for a dry run.
+    /// Names it.
     pub id: String,
-    /// `cpu`.
+    /// `cpu`, `memory`, `disk` or `process`.
     pub kind: String,
     /// Where.
     pub target: Target,
-    /// As asked for.
-    pub strength: Strength,
+    /// As asked for; null for one that an earlier life of the node left.
+    pub strength: Option<Strength>,
     /// As asked for, s.
     pub duration: f64,
     /// As asked for, s.
     pub ramp: f64,
-    /// `planned`, `running`, `undoing`, `ended`, `stopped`, `failed` or `aborted`.
+    /// As asked for.
+    pub schedule: Option<Schedule>,
+    /// `planned`, `scheduled`, `running`, `undoing`, `ended`, `stopped`, `failed` or `aborted`.
     pub state: String,
     /// Why it is over.
     pub reason: Option<String>,
-    /// Wall time.
-    pub started_at: String,
+    /// Wall time of the request.
+    pub asked_at: String,
+    /// Wall time of the latest beginning.
+    pub started_at: Option<String>,
     /// Wall time of its undo.
     pub ended_at: Option<String>,
-    /// Percent of one core asked of all workers together.
-    pub asked_percent: f64,
-    /// Percent of one core since the start, all workers together; null before the first report.
-    pub achieved_percent: Option<f64>,
+    /// Runs that began.
+    pub runs: u32,
+    /// What the amounts are: `percent_of_core`, `bytes`, `bytes_per_s`, `operations_per_s`, `tasks` or `limits`.
+    pub unit: String,
+    /// What was asked of all workers together, after a ramp.
+    pub asked: f64,
+    /// What they achieve: of a rate since the start, of a level now; null before the first report.
+    pub achieved: Option<f64>,
     /// The same over time; at most 600 points.
-    pub achieved: Vec<Point>,
+    pub points: Vec<Point>,
+    /// What else its workers say.
+    pub details: BTreeMap<String, u64>,
     /// What was done, and what became of it.
     pub steps: Vec<Step>,
+}
+
+/// A record: an anomaly began, or is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Wall time, ns since the epoch.
+    pub at_ns: i64,
+    /// Names it.
+    pub id: String,
+    /// `cpu`, `memory`, `disk` or `process`.
+    pub kind: String,
+    /// Where, in words.
+    pub target: String,
+    /// `running`, or how it ended.
+    pub state: String,
+    /// What the amounts are.
+    pub unit: String,
+    /// What was asked for.
+    pub asked: f64,
+    /// What was achieved; null before the first report.
+    pub achieved: Option<f64>,
+    /// Why it is over.
+    pub reason: Option<String>,
+}
+
+/// `GET /api/v1/nodes/{node}/anomalies` at the receiver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeAnomalies {
+    /// The node's name.
+    pub node: String,
+    /// The last beginnings and ends, oldest first.
+    pub events: Vec<Event>,
+}
+
+impl From<AnomalyEvent> for Event {
+    fn from(event: AnomalyEvent) -> Self {
+        let AnomalyEvent { at_ns, id, kind, target, state, unit, amount, achieved, reason } = event;
+        let (kind, state, unit) = (kind.to_owned(), state.to_owned(), unit.to_owned());
+        Self { at_ns, id, kind, target, state, unit, asked: amount, achieved, reason }
+    }
 }
 
 /// What `GET /api/v1/anomalies` answers, newest first.
@@ -226,84 +240,35 @@ pub struct StoppedAll {
     pub stopped: usize,
 }
 
-/// `{"status":"success","message":"..."}`, the reference's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Status {
-    /// Always `success`.
-    pub status: String,
-    /// A sentence.
-    pub message: String,
-}
-
-impl Status {
-    /// With this sentence.
-    pub fn success(message: String) -> Self {
-        Self { status: "success".to_owned(), message }
-    }
-}
-
-/// `{"detail":"..."}`: every answer of the reference backend that is no success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Detail {
-    /// What went wrong.
-    pub detail: String,
-}
-
-/// One of `GET /api/anomaly/active`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Active {
-    /// Names it.
-    pub id: String,
-    /// `cpu_stress`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Where, in words.
-    pub target: String,
-    /// Wall time.
-    pub start_time: String,
-    /// s.
-    pub duration: f64,
-}
-
-impl From<&Anomaly> for Active {
-    fn from(anomaly: &Anomaly) -> Self {
-        Self {
-            id: anomaly.id.clone(),
-            kind: format!("{}_stress", anomaly.kind.name()),
-            target: anomaly.asked.target.to_string(),
-            start_time: rfc3339_seconds(anomaly.started_at_ns),
-            duration: anomaly.asked.duration_s,
-        }
-    }
-}
-
 impl From<&Anomaly> for View {
     fn from(anomaly: &Anomaly) -> Self {
-        let Anomaly { asked, .. } = anomaly;
-        let of = match asked.of {
-            Of::Core => Base::Core,
-            Of::Target => Base::Target,
-        };
         let step = |step: &action::StepRecord| Step {
             does: step.does.clone(),
             undo: step.undo.clone(),
             done: step.done,
             undone: step.undone,
         };
+        let schedule =
+            |it: action::Schedule| Schedule { delay: it.delay_s, every: it.every_s, runs: it.runs };
         Self {
             id: anomaly.id.clone(),
             kind: anomaly.kind.name().to_owned(),
-            target: (&asked.target).into(),
-            strength: Strength { percent: asked.percent, of, workers: asked.workers },
-            duration: asked.duration_s,
-            ramp: asked.ramp_s,
+            target: (&anomaly.target).into(),
+            strength: anomaly.strength.as_ref().map(Strength::from),
+            duration: anomaly.duration_s,
+            ramp: anomaly.ramp_s,
+            schedule: anomaly.schedule.map(schedule),
             state: anomaly.state.name().to_owned(),
             reason: anomaly.reason.clone(),
-            started_at: rfc3339_seconds(anomaly.started_at_ns),
+            asked_at: rfc3339_seconds(anomaly.asked_at_ns),
+            started_at: anomaly.started_at_ns.map(rfc3339_seconds),
             ended_at: anomaly.ended_at_ns.map(rfc3339_seconds),
-            asked_percent: anomaly.asked_percent,
-            achieved_percent: anomaly.achieved_percent,
-            achieved: anomaly.achieved.iter().map(|p| Point { at_s: p.at_s, percent: p.percent }).collect(),
+            runs: anomaly.runs,
+            unit: anomaly.unit.name().to_owned(),
+            asked: anomaly.amount,
+            achieved: anomaly.achieved,
+            points: anomaly.points.iter().map(|p| Point { at_s: p.at_s, value: p.value }).collect(),
+            details: anomaly.details.clone(),
             steps: anomaly.steps.iter().map(step).collect(),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{bss, pods, runqueue, scheduler, usage};
+use super::{anomalies, bss, pods, runqueue, scheduler, usage};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,6 +36,8 @@ pub enum Body {
     Pods(pods::Pods),
     /// What pods and containers use.
     Usage(usage::record::NodeUsage),
+    /// An anomaly began on the node, or is over.
+    Anomaly(anomalies::Event),
     /// How pods and containers wait for a CPU.
     Runqueue(runqueue::record::NodeRunqueue),
 }

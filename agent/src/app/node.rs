@@ -69,7 +69,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut supervisor = Supervisor::new();
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
     let sources = sources::start(&mut supervisor, &config, ours);
-    let anomalies = anomalies::start(&mut supervisor, &config, &facts, &sources, ours);
+    let (anomalies, anomaly_events) = anomalies::start(&mut supervisor, &config, &facts, &sources, ours);
     let workloads = workloads::start(&mut supervisor, &config, ours);
     let (recorder, posts) = door::channel();
     let inputs = Inputs {
@@ -78,6 +78,7 @@ pub async fn run(config: Config) -> Result<()> {
         usage: sources.usage.clone(),
         runqueues: sources.runqueues.clone(),
         events: sources.events,
+        anomalies: anomaly_events,
         posts,
     };
     let spool = delivery.spool.clone();

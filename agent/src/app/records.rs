@@ -1,7 +1,8 @@
 //! What the node says to its receiver: readings, exits, pods and posted records, serialised and spooled.
 //!
 //! - the scheduler: every [`Pace::scheduler`], and at once when its state or epoch changes;
-//! - an event of the scheduler (its end, a warning, what the kernel counted): at once;
+//! - an event of the scheduler (its end, a warning, what the kernel counted), the beginning and the end of an anomaly: at
+//!   once;
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
 //! - usage and waits for CPUs: with the first collection after [`Pace::usage`]; their counters grow, so that nothing
 //!   between two is missed;
@@ -20,7 +21,7 @@ use crate::api::record::{Body, Record};
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
-use crate::domain::event::SchedulerEvent;
+use crate::domain::event::{AnomalyEvent, SchedulerEvent};
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::scheduler::SchedulerReading;
@@ -48,6 +49,7 @@ pub(super) struct Inputs {
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
     pub(super) events: mpsc::Receiver<SchedulerEvent>,
+    pub(super) anomalies: mpsc::Receiver<AnomalyEvent>,
     pub(super) posts: mpsc::Receiver<Post>,
 }
 
@@ -70,6 +72,7 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
         tokio::select! {
             () = cancel.cancelled() => break,
             Some(event) = inputs.events.recv() => writer.record(event_body(event)).await,
+            Some(event) = inputs.anomalies.recv() => writer.record(Body::Anomaly(event.into())).await,
             Some(post) = inputs.posts.recv(), if posts.len() < POSTS_AT_ONCE => {
                 let writer = Arc::clone(&writer);
                 posts.spawn(async move { writer.posted(post).await });
@@ -111,6 +114,9 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     }
     while let Ok(event) = inputs.events.try_recv() {
         writer.record(event_body(event)).await;
+    }
+    while let Ok(event) = inputs.anomalies.try_recv() {
+        writer.record(Body::Anomaly(event.into())).await;
     }
     while let Ok(post) = inputs.posts.try_recv() {
         writer.posted(post).await;

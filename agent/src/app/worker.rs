@@ -1,19 +1,13 @@
 //! The hidden verbs that workers of anomalies and workloads are started with.
 
-use crate::actions::worker::{self, Order};
+use crate::actions::{Order, worker};
 use crate::cli::{WorkerArgs, WorkloadWorkerArgs};
 use crate::workloads;
 
 /// Runs a worker to its end; false when it could not begin.
-pub fn run(args: WorkerArgs) -> bool {
-    worker::run(&Order {
-        percent: args.percent,
-        ramp_ns: args.ramp_ns,
-        deadline_ns: args.deadline_ns,
-        groups: args.groups,
-        #[cfg(debug_assertions)]
-        unguarded: args.unguarded,
-    })
+pub fn run(args: &WorkerArgs) -> bool {
+    // Who calls it by hand sees its exit status.
+    serde_json::from_str::<Order>(&args.order).is_ok_and(worker::run)
 }
 
 /// Runs a workload's worker to its end.

@@ -1,35 +1,56 @@
-//! Anomalies that a person asks for, as checked values: what, where, how strong, how long.
+//! Anomalies that a person asks for, as checked values: what, where, how strong, how long, when.
 //!
 //! What arrives is an [`Asked`] of any numbers; only [`Fault::check`] makes a [`Fault`], so that nothing behind it meets
-//! a NaN, a negative duration or a strength past the node's limits. The share of each worker is known once the target's
-//! CPUs are: [`Fault::shares`].
+//! a NaN, a negative duration or a strength past the node's limits. What depends on the target (its CPUs, its memory) is
+//! checked when the target was found: [`Cpu::shares`], [`Amount::bytes_of`].
 
 use std::fmt;
 
 pub mod anomaly;
+mod strength;
 
-pub use anomaly::{Anomaly, Point, State, StepRecord};
+pub use anomaly::{Anomaly, Point, State, StepRecord, Unit};
+pub use strength::{
+    Amount, Class, Cpu, Disk, DiskFill, DiskLoad, DiskSlow, Memory, Of, Process, Signal, Strength,
+};
 
-/// More workers than this are no sharper a fault, only more processes.
-const MAX_WORKERS: u32 = 1_024;
 /// Shorter than this, a fault ends before its first report.
 const MIN_DURATION_S: f64 = 1.0;
-/// A process is at most one thread of load: all of one core.
-const WHOLE_PERCENT: f64 = 100.0;
+/// A day: who plans further ahead has a scheduler for that, which outlives a restart of the node.
+const MAX_WAIT_S: f64 = 86_400.0;
+/// A run a second for an hour.
+const MAX_RUNS: u32 = 3_600;
 
 /// What is provoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// CPU time.
     Cpu,
+    /// Memory.
+    Memory,
+    /// A disk that is busy, full or slow.
+    Disk,
+    /// Processes that stand still or end.
+    Process,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Disk, Self::Process];
+
     /// Word for JSON, labels and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Process => "process",
         }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -60,33 +81,47 @@ impl fmt::Display for Target {
     }
 }
 
-/// Of what a percentage is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Of {
-    /// One core, for each worker.
-    #[default]
-    Core,
-    /// All CPUs that the target may use, by its quota and the machine's; its workers share it.
-    Target,
+impl Target {
+    /// The words of [`fmt::Display`] back.
+    pub fn of_words(words: &str) -> Option<Self> {
+        let (kind, name) = words.split_once(' ').unwrap_or((words, ""));
+        match kind {
+            "node" if name.is_empty() => Some(Self::Node),
+            "pod" => Some(Self::Pod(name.to_owned())),
+            "container" => Some(Self::Container(name.to_owned())),
+            "cgroup" => Some(Self::Cgroup(name.to_owned())),
+            "pid" => name.parse().ok().map(Self::Pid),
+            _ => None,
+        }
+    }
+}
+
+/// When: the first run after `delay_s`, further ones every `every_s` after the beginning of the one before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Until the first run, s.
+    pub delay_s: f64,
+    /// Between the beginnings of two runs, s; not less than a run lasts.
+    pub every_s: f64,
+    /// Runs in all.
+    pub runs: u32,
 }
 
 /// What was asked for, unchecked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// What.
-    pub kind: Kind,
     /// Where.
     pub target: Target,
-    /// How strong.
-    pub percent: f64,
-    /// Of what.
-    pub of: Of,
-    /// Processes; none: one, or as many as the target has CPUs.
-    pub workers: Option<u32>,
+    /// What, and how strong.
+    pub strength: Strength,
     /// How long, s.
     pub duration_s: f64,
     /// How long it takes to full strength, s; part of the duration.
     pub ramp_s: f64,
+    /// When; none: once, at once.
+    pub schedule: Option<Schedule>,
+    /// Also where it would make the kernel eject the node's scheduler.
+    pub force: bool,
 }
 
 /// What a node's operator allows.
@@ -96,6 +131,10 @@ pub struct Limits {
     pub max_percent_of_node: f64,
     /// Longest fault, s.
     pub max_duration_s: f64,
+    /// Share of the node's memory that must stay available.
+    pub min_percent_of_memory: f64,
+    /// Share of a file system that a fault may fill it to.
+    pub max_percent_of_disk: f64,
 }
 
 /// A field that cannot be.
@@ -127,13 +166,15 @@ impl Fault {
     /// # Errors
     /// The first field that is not finite or not within its limits.
     pub fn check(asked: Asked, limits: &Limits) -> Result<Self, Invalid> {
-        within("strength.percent", asked.percent, f64::MIN_POSITIVE, WHOLE_PERCENT)?;
+        asked.strength.check(limits)?;
         within("duration", asked.duration_s, MIN_DURATION_S, limits.max_duration_s)?;
         within("ramp", asked.ramp_s, 0.0, asked.duration_s)?;
-        if let Some(workers) = asked.workers
-            && !(1..=MAX_WORKERS).contains(&workers)
-        {
-            return invalid("strength.workers", format!("{workers} is outside 1 to {MAX_WORKERS}"));
+        if let Some(schedule) = &asked.schedule {
+            within("schedule.delay", schedule.delay_s, 0.0, MAX_WAIT_S)?;
+            whole("schedule.runs", schedule.runs, 1, MAX_RUNS)?;
+            if schedule.runs > 1 {
+                within("schedule.every", schedule.every_s, asked.duration_s, MAX_WAIT_S)?;
+            }
         }
         Ok(Self { asked })
     }
@@ -153,45 +194,9 @@ impl Fault {
         nanoseconds(self.asked.ramp_s)
     }
 
-    /// Percent of one core for each worker, on a target that may use `cpus` of the node's `node_cpus` while other faults
-    /// take `taken_percent` of one core.
-    ///
-    /// # Errors
-    /// More than the target has, or than the node's operator allows.
-    pub fn shares(
-        &self,
-        limits: &Limits,
-        cpus: f64,
-        node_cpus: u32,
-        taken_percent: f64,
-    ) -> Result<Vec<f64>, Invalid> {
-        let (percent, workers) = match self.asked.of {
-            Of::Core => (self.asked.percent, self.asked.workers.unwrap_or(1)),
-            Of::Target => {
-                let whole = (1..MAX_WORKERS).find(|n| f64::from(*n) >= cpus).unwrap_or(MAX_WORKERS);
-                let workers = self.asked.workers.unwrap_or(whole);
-                (self.asked.percent * cpus / f64::from(workers), workers)
-            }
-        };
-        if percent > WHOLE_PERCENT {
-            let why = format!(
-                "{workers} workers cannot take {:.0} % of {cpus} CPUs: ask for more",
-                self.asked.percent
-            );
-            return invalid("strength.workers", why);
-        }
-        let total = percent * f64::from(workers);
-        let allowed = f64::from(node_cpus) * limits.max_percent_of_node - taken_percent;
-        if total > allowed {
-            let why = format!(
-                "{total:.0} % of one core in all is more than the {:.0} % left of this node's limit \
-                 ([actions] max_percent_of_node)",
-                allowed.max(0.0)
-            );
-            return invalid("strength.percent", why);
-        }
-        // At most MAX_WORKERS, checked.
-        Ok(vec![percent; workers as usize])
+    /// Until the first run, between the beginnings of two, ns; runs in all.
+    pub fn schedule(&self) -> (u64, u64, u32) {
+        self.asked.schedule.map_or((0, 0, 1), |s| (nanoseconds(s.delay_s), nanoseconds(s.every_s), s.runs))
     }
 }
 
@@ -203,6 +208,18 @@ fn within(field: &'static str, value: f64, min: f64, max: f64) -> Result<(), Inv
     let range =
         if min > 0.0 && min < 1.0 { format!("above 0, up to {max}") } else { format!("{min} to {max}") };
     invalid(field, format!("{value} is not within {range}"))
+}
+
+fn whole<T: Copy + PartialOrd + fmt::Display>(
+    field: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<(), Invalid> {
+    if (&min..=&max).contains(&&value) {
+        return Ok(());
+    }
+    invalid(field, format!("{value} is outside {min} to {max}"))
 }
 
 const fn invalid<T>(field: &'static str, why: String) -> Result<T, Invalid> {

@@ -1,4 +1,5 @@
-//! What happens to a scheduler and is told once: its end, a warning before it, what the kernel counted against it.
+//! What happens and is told once: a scheduler's end, a warning before it, what the kernel counted against it; the
+//! beginning and the end of an anomaly.
 
 use super::exit::SchedulerExit;
 use super::watchdog::StallWarning;
@@ -31,4 +32,27 @@ pub enum SchedulerEvent {
     Warned(StallWarning),
     /// The kernel counted something.
     Counted(CounterChange),
+}
+
+/// An anomaly began, or is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnomalyEvent {
+    /// Wall time, ns since the epoch.
+    pub at_ns: i64,
+    /// Names it.
+    pub id: String,
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// Where, in words.
+    pub target: String,
+    /// Its state's name: `running`, or how it ended.
+    pub state: &'static str,
+    /// What the amounts are.
+    pub unit: &'static str,
+    /// What was asked for.
+    pub amount: f64,
+    /// What was achieved.
+    pub achieved: Option<f64>,
+    /// Why it is over.
+    pub reason: Option<String>,
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::bss_body::BodyError;
-use crate::api::anomalies::Detail;
+use crate::api::anomalies::reference::Detail;
 use crate::api::batch::Refusal;
 use crate::api::envelope::Failure;
 
@@ -56,9 +56,9 @@ pub enum ApiError {
     /// The database that the node was told of.
     #[error("{0}")]
     Database(String),
-    /// Promised for a later version, or lacking on this node.
+    /// The node lacks what it takes.
     #[error("{0}")]
-    NotBuilt(String),
+    Lacking(String),
     /// No such route.
     #[error("no such endpoint: {0} (GET / lists them)")]
     NotFound(String),
@@ -125,7 +125,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Database(_) => StatusCode::BAD_GATEWAY,
-            Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,

@@ -143,6 +143,7 @@ impl NodeState {
         pod_pids,
         anomalies::list,
         anomalies::one,
+        anomalies::stream::stream,
         anomalies::start,
         anomalies::stop,
         anomalies::stop_all,

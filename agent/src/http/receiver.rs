@@ -28,6 +28,7 @@ use utoipa::OpenApi;
 use super::answers::retrieved;
 use super::serve::Connection;
 use super::{ApiError, Common, body, bss_body, common, layers};
+use crate::api::anomalies::NodeAnomalies;
 use crate::api::batch::{Ack, Batch, Refusal};
 use crate::api::bss::{Record, Retrieved};
 use crate::api::envelope::{Enveloped, Failure, Message};
@@ -72,6 +73,7 @@ impl ReceiverState {
         common::openapi_json,
         ingest,
         nodes,
+        node_anomalies,
         node_scheduler,
         post_metrics,
         get_metrics,
@@ -94,6 +96,7 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/ingest", post(ingest))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/nodes/{node}/scheduler", get(node_scheduler))
+        .route("/api/v1/nodes/{node}/anomalies", get(node_anomalies))
         .route("/api/v1/metrics", get(get_metrics).post(post_metrics))
         .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
@@ -145,6 +148,18 @@ pub(super) async fn node_scheduler(
 ) -> Result<Json<NodeHistory>, ApiError> {
     let Path(node) = node.map_err(|error| ApiError::NoNode(error.body_text()))?;
     receiver.ingest.fleet().scheduler(&node).map(Json).ok_or(ApiError::NoNode(node))
+}
+
+/// The anomalies that began and ended on one node lately, oldest first.
+#[utoipa::path(get, path = "/api/v1/nodes/{node}/anomalies", tag = "receiver",
+    params(("node" = String, Path, description = "the node's name")),
+    responses((status = 200, body = NodeAnomalies), (status = 404, body = Failure)))]
+pub(super) async fn node_anomalies(
+    State(receiver): State<ReceiverState>,
+    node: Result<Path<String>, PathRejection>,
+) -> Result<Json<NodeAnomalies>, ApiError> {
+    let Path(node) = node.map_err(|error| ApiError::NoNode(error.body_text()))?;
+    receiver.ingest.fleet().anomalies(&node).map(Json).ok_or(ApiError::NoNode(node))
 }
 
 /// Takes one BSS record or a batch.

@@ -2,13 +2,14 @@
 //!
 //! Nothing is pinned: programs, maps and links end with this process, however it ends.
 
+use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use aya::maps::MapError;
-use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
-use aya::{BtfError, EbpfError};
+use aya::programs::{Iter, ProgramError};
+use aya::{BtfError, Ebpf, EbpfError};
 use thiserror::Error;
 
 use super::heap::trim;
@@ -28,6 +29,24 @@ pub fn one_at_a_time<T>(load: impl FnOnce() -> T) -> T {
     let loaded = load();
     trim();
     loaded
+}
+
+/// A program of an object that walks (`iter/...`).
+///
+/// # Errors
+/// The object has none of this name, or one of another kind.
+pub fn walker<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, LoadError> {
+    Ok(ebpf.program_mut(name).ok_or(LoadError::Absent(name))?.try_into()?)
+}
+
+/// Begins a walk: what the program writes is read from this file, and the walk is over with it.
+///
+/// # Errors
+/// The kernel refuses the iterator.
+pub fn walk(ebpf: &mut Ebpf, name: &'static str) -> Result<File, LoadError> {
+    let program = walker(ebpf, name)?;
+    let link = program.attach()?;
+    Ok(program.take_link(link)?.into_file()?)
 }
 
 /// Why a program does not run.

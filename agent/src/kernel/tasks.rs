@@ -6,11 +6,10 @@ use std::io::{self, Read};
 
 use agent_ebpf::TASKS;
 use agent_ebpf::task::{OFFSETS, PROGRAM, TaskOffsets, TaskRecord};
-use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 use thiserror::Error;
 
-use super::programs::LoadError;
+use super::programs::{LoadError, walk, walker};
 use super::types::{Field, Types, TypesError};
 
 /// Largest piece that one read asks for: the kernel's iterator keeps 8 pages, so more comes in several reads anyway.
@@ -130,7 +129,7 @@ impl Walk {
         let words = offsets.words();
         let mut loader = EbpfLoader::new();
         let mut ebpf = loader.btf(Some(kernel)).override_global(OFFSETS, &words, true).load(TASKS)?;
-        program(&mut ebpf)?.load("task", kernel)?;
+        walker(&mut ebpf, PROGRAM)?.load("task", kernel)?;
         Ok(Self { ebpf, buffer: Vec::new() })
     }
 
@@ -139,7 +138,7 @@ impl Walk {
     /// # Errors
     /// The kernel refuses the iterator or a read, or gives a torn record.
     pub fn records(&mut self) -> Result<impl ExactSizeIterator<Item = TaskRecord> + '_, WalkError> {
-        let mut file = self.start().map_err(WalkError::Start)?;
+        let mut file = walk(&mut self.ebpf, PROGRAM).map_err(WalkError::Start)?;
         let mut len = 0;
         loop {
             if len >= MAX_BYTES {
@@ -157,14 +156,4 @@ impl Walk {
         }
         Ok(records.iter().map(TaskRecord::from_bytes))
     }
-
-    fn start(&mut self) -> Result<std::fs::File, LoadError> {
-        let program = program(&mut self.ebpf)?;
-        let link = program.attach()?;
-        Ok(program.take_link(link)?.into_file()?)
-    }
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Iter, LoadError> {
-    Ok(ebpf.program_mut(PROGRAM).ok_or(LoadError::Absent(PROGRAM))?.try_into()?)
 }

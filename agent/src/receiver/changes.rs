@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::api::anomalies::Event;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::scheduler::event::{CounterChange, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
@@ -25,6 +26,8 @@ pub enum Kind {
     SchedulerWarning,
     /// The kernel counted something of its scheduler.
     SchedulerEvent,
+    /// An anomaly began on it, or is over.
+    Anomaly,
     /// Its pods.
     Pods,
     /// What they use.
@@ -35,11 +38,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Scheduler,
         Self::SchedulerExit,
         Self::SchedulerWarning,
         Self::SchedulerEvent,
+        Self::Anomaly,
         Self::Pods,
         Self::Usage,
         Self::Runqueue,
@@ -47,7 +51,7 @@ impl Kind {
 
     /// It happened, and replaces nothing that happened before.
     const fn happens(self) -> bool {
-        matches!(self, Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent)
+        matches!(self, Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent | Self::Anomaly)
     }
 
     /// The record's own word for it.
@@ -57,6 +61,7 @@ impl Kind {
             Self::SchedulerExit => "scheduler_exit",
             Self::SchedulerWarning => "scheduler_warning",
             Self::SchedulerEvent => "scheduler_event",
+            Self::Anomaly => "anomaly",
             Self::Pods => "pods",
             Self::Usage => "usage",
             Self::Runqueue => "runqueue",
@@ -88,6 +93,8 @@ pub enum Sample {
     SchedulerWarning(StallWarning),
     /// Of [`Kind::SchedulerEvent`].
     SchedulerEvent(CounterChange),
+    /// Of [`Kind::Anomaly`].
+    Anomaly(Event),
     /// Of [`Kind::Pods`].
     Pods(Arc<crate::api::pods::Pods>),
     /// Of [`Kind::Usage`].

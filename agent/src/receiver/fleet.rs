@@ -12,6 +12,7 @@ use tracing::warn;
 use super::budget::Budget;
 use super::changes::{Change, Changes, Kind, Sample};
 use super::pods::Figures;
+use crate::api::anomalies::{Event, NodeAnomalies};
 use crate::api::batch::{Accounts, MAX_RECORDS};
 use crate::api::bss;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
@@ -31,6 +32,9 @@ pub const MAX_WARNINGS: usize = 32;
 /// Moves of the kernel's counters remembered of one node: all 21 of the newest kernel, three times over.
 pub const MAX_EVENTS: usize = 64;
 
+/// Beginnings and ends of anomalies remembered of one node.
+pub const MAX_ANOMALIES: usize = 64;
+
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
 
@@ -49,6 +53,7 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::SchedulerExit(_) => ("scheduler_exit", MAX_EXITS),
         Body::SchedulerWarning(_) => ("scheduler_warning", MAX_WARNINGS),
         Body::SchedulerEvent(_) => ("scheduler_event", MAX_EVENTS),
+        Body::Anomaly(_) => ("anomaly", MAX_ANOMALIES),
         Body::Pods(_) => ("pods", 1),
         // The last two, so that rates are known at once after a restart.
         Body::Usage(_) => ("usage", 2),
@@ -91,6 +96,7 @@ struct Known {
     exits: Told<Exit>,
     warnings: Told<StallWarning>,
     events: Told<CounterChange>,
+    anomalies: Told<Event>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
@@ -151,6 +157,10 @@ impl View {
                 Body::SchedulerEvent(change) => {
                     let one = (note(Kind::SchedulerEvent), change);
                     remember(&mut known.events, one, MAX_EVENTS, &mut self.changes);
+                }
+                Body::Anomaly(event) => {
+                    let one = (note(Kind::Anomaly), event);
+                    remember(&mut known.anomalies, one, MAX_ANOMALIES, &mut self.changes);
                 }
                 Body::Pods(pods) => {
                     note(Kind::Pods);
@@ -287,6 +297,7 @@ impl Fleet {
                 Kind::SchedulerExit => Sample::SchedulerExit(told(&known.exits, change.id)?),
                 Kind::SchedulerWarning => Sample::SchedulerWarning(told(&known.warnings, change.id)?),
                 Kind::SchedulerEvent => Sample::SchedulerEvent(told(&known.events, change.id)?),
+                Kind::Anomaly => Sample::Anomaly(told(&known.anomalies, change.id)?),
                 Kind::Pods => Sample::Pods(known.pods.clone()?),
                 Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
                 Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
@@ -351,6 +362,14 @@ impl Fleet {
             warnings: values(&known.warnings),
             events: values(&known.events),
         })
+    }
+
+    /// The anomalies that began and ended on one node lately.
+    #[must_use]
+    pub fn anomalies(&self, node: &str) -> Option<NodeAnomalies> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let known = view.nodes.get(node).filter(|_| !node.contains(':'))?;
+        Some(NodeAnomalies { node: node.to_owned(), events: values(&known.anomalies) })
     }
 }
 

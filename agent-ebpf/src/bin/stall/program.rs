@@ -6,28 +6,13 @@
 
 #![expect(unsafe_code, reason = "reads kernel memory at offsets taken from the kernel's own BTF")]
 
-use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 use agent_ebpf::stall::{Longest, StallOffsets};
+use agent_ebpf::task::TaskContext;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_seq_write};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-
-/// `bpf_iter__task` of the kernel.
-#[repr(C)]
-struct Context {
-    meta: *const Meta,
-    /// `task_struct`; null at the end of the walk.
-    task: *const u8,
-}
-
-/// `bpf_iter_meta` of the kernel, its first fields.
-#[repr(C)]
-struct Meta {
-    seq: *mut c_void,
-    session_id: u64,
-}
 
 /// What is kept between the calls of one walk.
 #[repr(C)]
@@ -48,7 +33,7 @@ agent_ebpf::reader_of_tasks!();
 /// Runs once per thread, and once more at the end.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
-extern "C" fn stall(context: *const Context) -> i32 {
+extern "C" fn stall(context: *const TaskContext) -> i32 {
     let Some(walk) = WALK.get_ptr_mut(0) else { return 0 };
     // SAFETY: the kernel passes a valid `bpf_iter__task` and holds a reference to its task during the call; the rest is
     // reached through pointers that the verifier tracks, and loads through them cannot fault. Nobody else has the map.

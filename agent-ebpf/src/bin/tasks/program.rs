@@ -6,31 +6,15 @@
 
 #![expect(unsafe_code, reason = "reads kernel memory at offsets taken from the kernel's own BTF")]
 
-use core::ffi::c_void;
-
-use agent_ebpf::task::TaskRecord;
+use agent_ebpf::task::{TaskContext, TaskRecord};
 use aya_ebpf::helpers::generated::bpf_seq_write;
-
-/// `bpf_iter__task` of the kernel.
-#[repr(C)]
-struct Context {
-    meta: *const Meta,
-    /// `task_struct`; null at the end of the walk.
-    task: *const u8,
-}
-
-/// `bpf_iter_meta` of the kernel, its first field.
-#[repr(C)]
-struct Meta {
-    seq: *mut c_void,
-}
 
 agent_ebpf::reader_of_tasks!();
 
 /// Runs once per thread; writes for leaders only.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
-extern "C" fn tasks(context: *const Context) -> i32 {
+extern "C" fn tasks(context: *const TaskContext) -> i32 {
     // SAFETY: the kernel passes a valid `bpf_iter__task`.
     let (meta, task) = unsafe { ((*context).meta, (*context).task) };
     if task.is_null() {

@@ -14,9 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{Executor, Key, Seen, Took};
+use super::{Executor, Key, Report, Seen};
+use crate::actions::journal::Begin;
+use crate::actions::order::{Change, Order};
 use crate::actions::plan::Step;
-use crate::actions::worker::Line;
+use crate::actions::worker::{Line, undo_changes};
 
 /// The verb of a worker; part of what a leftover is known by.
 pub const VERB: &str = "anomaly-worker";
@@ -24,6 +26,8 @@ pub const VERB: &str = "anomaly-worker";
 const BEGIN_MS: i64 = 5_000;
 /// A killed process that does not end is in a frozen group or in the kernel's hands: looked at again later.
 const END_MS: i64 = 2_000;
+/// A guardian sees its pipe close within a period, and writes a few lines.
+const UNDO_MS: i64 = 1_000;
 /// What a worker writes in an hour; more in one look is no report.
 const MAX_READ_BYTES: usize = 256 << 10;
 /// A report is under 100 bytes, an error names a path.
@@ -49,20 +53,22 @@ struct Worker {
     child: Child,
     reports: ChildStdout,
     pending: Vec<u8>,
-    took: Option<Took>,
+    report: Option<Report>,
     error: Option<String>,
+    /// What it undoes when it is let go.
+    changes: Vec<Change>,
 }
 
 impl Executor for Processes {
     fn execute(&mut self, key: Key<'_>, step: &Step) -> Result<(), String> {
-        let mut command = worker(key, step);
+        let order = step.order.clone();
         #[cfg(debug_assertions)]
-        if self.unguarded {
-            command.arg("--unguarded");
-        }
-        let mut child = command.spawn().map_err(|error| format!("a worker cannot be started: {error}"))?;
+        let order = Order { unguarded: self.unguarded, ..order };
+        let mut child =
+            worker(key, &order)?.spawn().map_err(|error| format!("a worker cannot be started: {error}"))?;
         let Some(reports) = child.stdout.take() else { return Err("a worker has no pipe".to_owned()) };
-        let mut worker = Worker { child, reports, pending: Vec::new(), took: None, error: None };
+        let changes = step.changes().to_vec();
+        let mut worker = Worker { child, reports, pending: Vec::new(), report: None, error: None, changes };
         match worker.begins() {
             Ok(()) => {
                 self.workers.insert((key.id.to_owned(), key.step), worker);
@@ -84,7 +90,7 @@ impl Executor for Processes {
         let ended = worker.child.try_wait().ok().flatten();
         worker.read();
         let ended = ended.map(|status| worker.error.take().unwrap_or_else(|| words(status)));
-        Seen { took: worker.took, ended }
+        Seen { report: worker.report.clone(), ended }
     }
 
     fn undo(&mut self, key: Key<'_>) -> Result<(), String> {
@@ -95,47 +101,51 @@ impl Executor for Processes {
         Ok(())
     }
 
-    fn sweep(&mut self, ids: &[&str]) -> Result<usize, String> {
-        let ours = |pid: &str| {
-            // Of our own namespace of processes, whatever the host's is: a worker lives where the node did.
-            let arguments = std::fs::read(Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default();
-            let mut words = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-            words.nth(1).is_some_and(|verb| verb == VERB) && words.any(|word| ids.contains(&&*word))
-        };
-        let entries = std::fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
-        let mut ended = 0;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(pid) = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?)) else {
-                continue;
-            };
-            // The descriptor first: should the number get another owner, the arguments are looked at after it.
-            let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-            if ours(&pid.as_raw_nonzero().to_string()) {
-                // One that has just ended is no error.
-                let _gone = pidfd_send_signal(&handle, Signal::KILL);
-                if !readable(&handle, END_MS) {
-                    return Err(format!("process {} of an earlier life does not end", pid.as_raw_nonzero()));
-                }
-                ended += 1;
-            }
-        }
+    fn sweep(&mut self, leftovers: &[Begin]) -> Result<usize, String> {
+        let ids: Vec<_> = leftovers.iter().map(|begin| &*begin.id).collect();
+        let ended = end_workers(&ids)?;
+        // After their guardians, which would undo the same.
+        leftovers.iter().try_for_each(|begin| undo_changes(&begin.changes))?;
         Ok(ended)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
-fn worker(key: Key<'_>, step: &Step) -> Command {
-    let Step::Load { percent, ramp_ns, deadline_ns, groups } = step;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("sextant").arg(VERB).args(["--id", key.id]).env_clear().current_dir("/");
-    command.args(["--percent", &percent.to_string(), "--ramp-ns", &ramp_ns.to_string()]);
-    command.args(["--deadline-ns", &deadline_ns.to_string()]);
-    for group in groups {
-        command.arg("--group").arg(group);
+/// Ends every worker of these anomalies; how many there were.
+fn end_workers(ids: &[&str]) -> Result<usize, String> {
+    let ours = |pid: &str| {
+        // Of our own namespace of processes, whatever the host's is: a worker lives where the node did.
+        let arguments = std::fs::read(Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default();
+        let mut words = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        words.nth(1).is_some_and(|verb| verb == VERB) && words.any(|word| ids.contains(&&*word))
+    };
+    let entries = std::fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
+    let mut ended = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?)) else {
+            continue;
+        };
+        // The descriptor first: should the number get another owner, the arguments are looked at after it.
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        if ours(&pid.as_raw_nonzero().to_string()) {
+            // One that has just ended is no error.
+            let _gone = pidfd_send_signal(&handle, Signal::KILL);
+            if !readable(&handle, END_MS) {
+                return Err(format!("process {} of an earlier life does not end", pid.as_raw_nonzero()));
+            }
+            ended += 1;
+        }
     }
+    Ok(ended)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
+fn worker(key: Key<'_>, order: &Order) -> Result<Command, String> {
+    let order = serde_json::to_string(order).map_err(|error| format!("an order: {error}"))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("sextant").arg(VERB).args(["--id", key.id, "--order", &order]).env_clear().current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
+    Ok(command)
 }
 
 impl Worker {
@@ -172,11 +182,11 @@ impl Worker {
         while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.pending.drain(..=end).collect();
             let Ok(line) = serde_json::from_slice::<Line>(&line) else { continue };
-            match &line {
-                Line::Took { elapsed_ns, used_ns } => {
-                    self.took = Some(Took { elapsed_ns: *elapsed_ns, used_ns: *used_ns });
+            match line.clone() {
+                Line::Report { elapsed_ns, amount, details } => {
+                    self.report = Some(Report { elapsed_ns, amount, details });
                 }
-                Line::Failed { error } => self.error = Some(error.clone()),
+                Line::Failed { error } => self.error = Some(error),
                 Line::Joined { .. } => {}
             }
             first.get_or_insert(line);
@@ -187,21 +197,28 @@ impl Worker {
         first
     }
 
-    /// Kills it and waits until it is gone. Its number is nobody else's before it was waited for.
+    /// Lets go of it, kills it and waits until it is gone. Its number is nobody else's before it was waited for.
     fn end(&mut self) -> Result<(), String> {
         drop(self.child.stdin.take());
         let fail = |error: std::io::Error| format!("a worker cannot be ended: {error}");
-        self.child.kill().map_err(fail)?;
         let handle: OwnedFd = match pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) {
             Ok(handle) => handle,
             // Waited for before.
-            Err(_) => return self.child.try_wait().map(|_| ()).map_err(fail),
+            Err(_) => {
+                self.child.try_wait().map_err(fail)?;
+                return undo_changes(&self.changes);
+            }
         };
+        // A guardian undoes first; every other one has nothing to do but to end.
+        if self.changes.is_empty() || !readable(&handle, UNDO_MS) {
+            self.child.kill().map_err(fail)?;
+        }
         if !readable(&handle, END_MS) {
             return Err(format!("process {} does not end: is its group frozen?", self.child.id()));
         }
         self.child.try_wait().map_err(fail)?;
-        Ok(())
+        // Once more, and for a guardian that was killed: what is undone may be undone again.
+        undo_changes(&self.changes)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::{Executor, Key, Seen};
+use crate::actions::journal::Begin;
 use crate::actions::plan::Step;
 
 /// Shared with the test.
@@ -50,7 +51,8 @@ impl Executor for Recording {
         Ok(())
     }
 
-    fn sweep(&mut self, ids: &[&str]) -> Result<usize, String> {
+    fn sweep(&mut self, leftovers: &[Begin]) -> Result<usize, String> {
+        let ids: Vec<_> = leftovers.iter().map(|begin| &*begin.id).collect();
         self.0.lock().unwrap().log.push(format!("sweep {}", ids.join(" ")));
         Ok(1)
     }

@@ -15,6 +15,8 @@ fn host() -> (tempfile::TempDir, HostRoots) {
         std::fs::write(path, text).unwrap();
     };
     write(roots.sys.join("devices/system/cpu/online"), "0-3\n");
+    write(roots.proc.join("meminfo"), "MemTotal: 8192 kB\nMemAvailable: 4096 kB\n");
+    write(roots.cgroup.join("memory/app/memory.limit_in_bytes"), "1000\n");
     for group in ["cpu", "cpu/app", "memory", "memory/app", "unified"] {
         write(roots.cgroup.join(group).join("cgroup.procs"), "");
     }
@@ -29,7 +31,7 @@ fn host() -> (tempfile::TempDir, HostRoots) {
 fn place(target: &Target) -> Result<Place, Invalid> {
     let (_dir, roots) = host();
     let mut place = find(target, &roots, &PodMap::default())?;
-    for group in &mut place.groups {
+    for group in place.groups.iter_mut().chain(&mut place.own).chain(&mut place.trees) {
         *group = group.strip_prefix(&roots.cgroup).unwrap().to_owned();
     }
     Ok(place)
@@ -41,9 +43,15 @@ fn a_group_is_joined_where_it_is_and_the_root_elsewhere() {
     let found = place(&Target::Cgroup("/app".to_owned())).unwrap();
     assert_eq!(found.groups, groups(["cpu/app", "memory/app", "unified"]));
     assert_eq!((found.cpus, found.node_cpus, found.paths.as_slice()), (1.5, 4, &["/app".to_owned()][..]));
+    assert_eq!(found.own, ["cpu/app", "memory/app"].map(PathBuf::from));
+    assert_eq!(
+        (found.memory_bytes, found.node_memory_bytes, found.available_bytes),
+        (1_000, 8 << 20, 4 << 20)
+    );
     let found = place(&Target::Pid(42)).unwrap();
     assert_eq!(found.groups, groups(["cpu/app", "memory", "unified"]));
     let node = place(&Target::Node).unwrap();
+    assert_eq!((&node.own, node.memory_bytes, &node.trees), (&vec![], 8 << 20, &node.groups));
     assert_eq!((node.groups, node.cpus, node.paths), (groups(["cpu", "memory", "unified"]), 4.0, vec![]));
 }
 

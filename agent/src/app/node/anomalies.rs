@@ -1,12 +1,14 @@
 //! Anomalies on purpose: their owner, and the door to it.
 
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
 
 use super::sources::Sources;
 use crate::actions::{self, Metrics, Parts};
 use crate::app::host_facts::HostFacts;
 use crate::app::wall_ns;
 use crate::config::Config;
+use crate::domain::event::AnomalyEvent;
 use crate::http::keys::Keys;
 use crate::http::node::anomalies::{Anomalies, Door};
 use crate::task::{Phase, Supervisor};
@@ -14,18 +16,22 @@ use crate::task::{Phase, Supervisor};
 const OFF: &str =
     "anomalies are off: set enabled = true and keys_sha256 in [actions] of the configuration file";
 
-/// Starts their owner where they are allowed. A node whose owner cannot start does without.
+/// Beginnings and ends that wait for the spool: more than may come between two of its answers.
+const MAX_EVENTS: usize = 256;
+
+/// Starts their owner where they are allowed; the receiver is told of what begins and ends. A node whose owner cannot start does without.
 pub(super) fn start(
     supervisor: &mut Supervisor,
     config: &Config,
     facts: &HostFacts,
     sources: &Sources,
     registry: &mut Registry,
-) -> Anomalies {
+) -> (Anomalies, mpsc::Receiver<AnomalyEvent>) {
+    let (events, told) = mpsc::channel(MAX_EVENTS);
     if !config.actions.enabled {
-        return Err(OFF.to_owned());
+        return (Err(OFF.to_owned()), told);
     }
-    let started = door(config, facts, sources, registry);
+    let started = door(config, facts, sources, events, registry);
     match &started {
         Ok(door) => {
             let (handle, token) = (door.handle.clone(), supervisor.token(Phase::Actions));
@@ -33,13 +39,14 @@ pub(super) fn start(
         }
         Err(error) => tracing::error!(error, "anomalies cannot be provoked"),
     }
-    started
+    (started, told)
 }
 
 fn door(
     config: &Config,
     facts: &HostFacts,
     sources: &Sources,
+    events: mpsc::Sender<AnomalyEvent>,
     registry: &mut Registry,
 ) -> Result<Door, String> {
     let dir = &config.node.data_dir;
@@ -50,6 +57,8 @@ fn door(
         config: config.actions.clone(),
         roots: config.host.clone(),
         pods: sources.pods.clone(),
+        scheduler: sources.scheduler.clone(),
+        events,
         boot_id: facts.boot_id.clone(),
         journal: dir.join("anomalies.journal"),
         clock: wall_ns,

@@ -1,6 +1,8 @@
 //! One anomaly from the request to its undo, as everybody is told of it.
 
-use super::{Asked, Kind};
+use std::collections::BTreeMap;
+
+use super::{Disk, Kind, Schedule, Strength, Target};
 
 /// Points kept of one anomaly: at one a second ten minutes; a longer one has every second, every fourth.
 pub const MAX_POINTS: usize = 600;
@@ -10,6 +12,8 @@ pub const MAX_POINTS: usize = 600;
 pub enum State {
     /// A dry run: nothing was started.
     Planned,
+    /// Its time has not come, or not come again.
+    Scheduled,
     /// At work.
     Running,
     /// Over, but something of it could not be undone yet: tried again until it is.
@@ -29,6 +33,7 @@ impl State {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Planned => "planned",
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
             Self::Undoing => "undoing",
             Self::Ended => "ended",
@@ -38,19 +43,58 @@ impl State {
         }
     }
 
-    /// Something of it may still be on the node.
+    /// It is not over: something of it is or will be on the node.
     pub const fn is_active(self) -> bool {
-        matches!(self, Self::Running | Self::Undoing)
+        matches!(self, Self::Scheduled | Self::Running | Self::Undoing)
     }
 }
 
-/// What it took in the time before a moment.
+/// What an anomaly's amounts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// CPU time, percent of one core.
+    PercentOfCore,
+    /// Bytes that are held.
+    Bytes,
+    /// Bytes/s that are read and written.
+    BytesPerS,
+    /// Operations/s.
+    OperationsPerS,
+    /// Threads that stand still, or processes that were sent a signal.
+    Tasks,
+    /// Limits that are set.
+    Limits,
+}
+
+impl Unit {
+    /// Word for JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PercentOfCore => "percent_of_core",
+            Self::Bytes => "bytes",
+            Self::BytesPerS => "bytes_per_s",
+            Self::OperationsPerS => "operations_per_s",
+            Self::Tasks => "tasks",
+            Self::Limits => "limits",
+        }
+    }
+
+    /// The unit of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        use Unit::{Bytes, BytesPerS, Limits, OperationsPerS, PercentOfCore, Tasks};
+        [PercentOfCore, Bytes, BytesPerS, OperationsPerS, Tasks, Limits]
+            .into_iter()
+            .find(|unit| unit.name() == name)
+    }
+}
+
+/// What it achieved in the time before a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// Since the start, s.
     pub at_s: f64,
-    /// Percent of one core, all workers together.
-    pub percent: f64,
+    /// All workers together.
+    pub value: f64,
 }
 
 /// One step of its plan.
@@ -73,36 +117,60 @@ pub struct Anomaly {
     pub id: String,
     /// What.
     pub kind: Kind,
-    /// What was asked for.
-    pub asked: Asked,
+    /// Where.
+    pub target: Target,
+    /// How strong; none for one that an earlier life of the node left.
+    pub strength: Option<Strength>,
+    /// How long, s.
+    pub duration_s: f64,
+    /// How long it takes to full strength, s.
+    pub ramp_s: f64,
+    /// When.
+    pub schedule: Option<Schedule>,
     /// How it stands.
     pub state: State,
     /// Why it is not running any more, or cannot.
     pub reason: Option<String>,
-    /// Wall time, ns since the epoch.
-    pub started_at_ns: i64,
+    /// Wall time of the request, ns since the epoch.
+    pub asked_at_ns: i64,
+    /// Wall time of its latest beginning, ns since the epoch.
+    pub started_at_ns: Option<i64>,
     /// Wall time of its undo, ns since the epoch.
     pub ended_at_ns: Option<i64>,
-    /// Percent of one core that was asked of all workers together; after a ramp.
-    pub asked_percent: f64,
-    /// Percent of one core since the start, all workers together; none before the first report.
-    pub achieved_percent: Option<f64>,
+    /// Runs that began.
+    pub runs: u32,
+    /// What the amounts are.
+    pub unit: Unit,
+    /// What was asked of all workers together; after a ramp.
+    pub amount: f64,
+    /// What all workers achieve: of a rate since the start, of a level now; none before the first report.
+    pub achieved: Option<f64>,
     /// The same over time.
-    pub achieved: Vec<Point>,
+    pub points: Vec<Point>,
+    /// What else its workers say, by name.
+    pub details: BTreeMap<String, u64>,
     /// Its plan.
     pub steps: Vec<StepRecord>,
 }
 
 impl Anomaly {
+    /// Size of one operation of a disk's load; 1 of anything else.
+    pub const fn block_bytes(&self) -> u64 {
+        match &self.strength {
+            Some(Strength::Disk(Disk::Load(load))) => load.block_bytes,
+            _ => 1,
+        }
+    }
+
     /// Adds what was achieved, thinning out when there are too many.
     pub fn push(&mut self, point: Point) {
-        if self.achieved.len() >= MAX_POINTS {
+        if self.points.len() >= MAX_POINTS {
             let mut keep = false;
-            self.achieved.retain(|_| {
+            self.points.retain(|_| {
                 keep = !keep;
                 keep
             });
         }
-        self.achieved.push(point);
+        self.points.push(point);
     }
 }

@@ -1,6 +1,7 @@
 //! Anomalies: started, watched and stopped.
 //!
 //! - `GET /api/v1/anomalies`, `GET /api/v1/anomalies/{id}` for everybody, as every reading route
+//! - `GET /api/v1/anomalies/stream` for everybody, as server-sent events ([`stream`])
 //! - `POST /api/v1/anomalies`, `DELETE /api/v1/anomalies`, `DELETE /api/v1/anomalies/{id}` with a key, or over the unix
 //!   socket ([`crate::http::keys`]); 403 while they are off
 //! - `POST /api/anomaly/start`, `POST /api/anomaly/stop`, `GET /api/anomaly/active`: the reference backend's, with its
@@ -16,15 +17,15 @@ use serde::de::DeserializeOwned;
 
 use super::NodeState;
 use crate::actions::{self, Handle};
-use crate::api::anomalies::{
-    Active, Detail, List, NoKind, ReferenceRequest, Request, Status, StoppedAll, View,
-};
+use crate::api::anomalies::reference::{Active, Detail, ReferenceRequest, Status};
+use crate::api::anomalies::{List, Request, StoppedAll, View, Wrong};
 use crate::api::envelope::Failure;
-use crate::domain::action::Asked;
 use crate::http::error::Plain;
 use crate::http::keys::Keys;
 use crate::http::serve::Connection;
 use crate::http::{ApiError, body};
+
+pub(super) mod stream;
 
 /// A request is a few hundred bytes.
 const MAX_BODY_BYTES: usize = 16 << 10;
@@ -44,6 +45,7 @@ pub type Anomalies = Result<Door, String>;
 pub(super) fn routes() -> Router<NodeState> {
     Router::new()
         .route("/api/v1/anomalies", get(list).post(start).delete(stop_all))
+        .route("/api/v1/anomalies/stream", get(stream::stream))
         .route("/api/v1/anomalies/{id}", get(one).delete(stop))
         .route("/api/anomaly/start", post(reference_start))
         .route("/api/anomaly/stop", post(reference_stop))
@@ -97,7 +99,7 @@ pub(super) async fn one(
 #[utoipa::path(post, path = "/api/v1/anomalies", tag = "anomalies", request_body = Request, responses(
     (status = 200, description = "a dry run's plan", body = View), (status = 201, body = View),
     (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure),
-    (status = 409, body = Failure), (status = 500, body = Failure), (status = 501, body = Failure)))]
+    (status = 409, body = Failure), (status = 500, body = Failure)))]
 pub(super) async fn start(
     State(node): State<NodeState>,
     from: From,
@@ -106,7 +108,7 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let handle = node.anomalies_for(&headers, from)?;
     let request: Request = node.read(&headers, body).await?;
-    let started = handle.start(asked(request.asked())?, request.dry_run).await?;
+    let started = handle.start(request.asked().map_err(wrong)?, request.dry_run).await?;
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(View::from(&started))).into_response())
 }
@@ -139,7 +141,7 @@ pub(super) async fn stop_all(
 /// Starts one on the node, in the reference's words and strength.
 #[utoipa::path(post, path = "/api/anomaly/start", tag = "reference", request_body = ReferenceRequest,
     responses((status = 200, body = Status), (status = 400, body = Detail), (status = 401, body = Detail),
-        (status = 403, body = Detail), (status = 409, body = Detail), (status = 501, body = Detail)))]
+        (status = 403, body = Detail), (status = 409, body = Detail)))]
 pub(super) async fn reference_start(
     State(node): State<NodeState>,
     from: From,
@@ -148,7 +150,7 @@ pub(super) async fn reference_start(
 ) -> Result<Json<Status>, Plain> {
     let handle = node.anomalies_for(&headers, from)?;
     let request: ReferenceRequest = node.read(&headers, body).await?;
-    handle.start(asked(request.asked())?, false).await.map_err(ApiError::from)?;
+    handle.start(request.asked().map_err(wrong)?, false).await.map_err(ApiError::from)?;
     Ok(Json(Status::success(format!("Started {} anomaly", request.kind))))
 }
 
@@ -171,13 +173,9 @@ pub(super) async fn reference_active(State(node): State<NodeState>) -> Json<Vec<
     Json(all.iter().filter(|anomaly| anomaly.state.is_active()).map(Active::from).collect())
 }
 
-fn asked(asked: Result<Asked, NoKind>) -> Result<Asked, ApiError> {
-    asked.map_err(|no| match no {
-        NoKind::NotBuilt(kind) => {
-            ApiError::NotBuilt(format!("anomalies of kind {kind} are not in this version; cpu is"))
-        }
-        NoKind::Unknown(kind) => ApiError::Invalid(format!("kind: {kind:?} is none; cpu is")),
-    })
+fn wrong(wrong: Wrong) -> ApiError {
+    let Wrong { field, why } = wrong;
+    ApiError::Invalid(format!("{field}: {why}"))
 }
 
 impl std::convert::From<actions::Error> for ApiError {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::NodeState;
-use crate::api::anomalies::Detail;
+use crate::api::anomalies::reference::Detail;
 use crate::api::database::{DatabaseMetrics, TenantMetrics};
 use crate::domain::database::History;
 use crate::http::ApiError;

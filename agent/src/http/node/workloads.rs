@@ -18,7 +18,7 @@ use axum::{Extension, Json, Router};
 use serde::de::DeserializeOwned;
 
 use super::NodeState;
-use crate::api::anomalies::Detail;
+use crate::api::anomalies::reference::Detail;
 use crate::api::envelope::Failure;
 use crate::api::workloads::{
     Active, ActiveList, Done, List, PrepareRequest, ReferenceRequest, Request, Stopped, View,
@@ -245,7 +245,7 @@ impl std::convert::From<workloads::Error> for ApiError {
             workloads::Error::Invalid(_) => Self::Invalid(text),
             workloads::Error::Conflict(_) => Self::Conflict(text),
             workloads::Error::Unknown(_) => Self::NoAnomaly(text),
-            workloads::Error::Missing(_) => Self::NotBuilt(text),
+            workloads::Error::Missing(_) => Self::Lacking(text),
             workloads::Error::Database(_) => Self::Database(text),
             workloads::Error::Failed(_) => Self::NotDone(text),
             workloads::Error::Unavailable(_) => Self::NotReady(text),

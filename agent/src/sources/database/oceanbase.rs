@@ -81,7 +81,7 @@ pub(super) async fn look(connection: &mut Connection, since_us: Option<f64>) -> 
         add_sessions(&mut look, &sessions, Some(&name));
         match &disk {
             Ok(table) => {
-                found(&mut look, "disk", by_id(table, &id), "the server does not tell it of this tenant")
+                found(&mut look, "disk", by_id(table, &id), "the server does not tell it of this tenant");
             }
             Err(why) => found(&mut look, "disk", None, why),
         }

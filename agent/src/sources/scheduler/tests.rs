@@ -386,13 +386,11 @@ fn an_enabled_scheduler_has_a_margin_or_the_reason() {
     assert_eq!(switched_off.health().condition, Condition::Up, "nobody misses it");
 
     let mut watching = again(Config::default());
-    let reading = loop {
+    let reading = watchdog::tests::patiently(|| {
         let reading = watching.collect(1, 1).reading;
-        if reading.margin.as_ref().is_some_and(|it| it.absent.as_deref() != Some(watchdog::NOT_YET)) {
-            break reading;
-        }
-        std::thread::yield_now();
-    };
+        let looked = reading.margin.as_ref()?.absent.as_deref() != Some(watchdog::NOT_YET);
+        looked.then_some(reading)
+    });
     assert!(absent(reading).is_some_and(|why| why.contains("no types of its own")));
     assert_eq!(watching.health().condition, Condition::Degraded);
     assert!(watching.health().lacks[0].starts_with("no watchdog margin: "), "{:?}", watching.health());

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use self::judge::Judge;
 use self::probe::Probe;
 use crate::domain::watchdog::{Margin, StallWarning};
-use crate::kernel::realtime;
+use crate::kernel::policy;
 use crate::kernel::retry::{Retry, SAID};
 
 mod judge;
@@ -221,7 +221,7 @@ impl Keeper {
         let probe = Probe::load(&self.sys).map_err(|error| error.said()).inspect_err(|why| {
             tracing::info!(why, "no watchdog margin");
         })?;
-        let late = realtime::go_first().err().map(|error| {
+        let late = policy::go_first().err().map(|error| {
             format!(
                 "a scheduler that hangs stops the watch on it too, and warnings come late: give it CAP_SYS_NICE \
                  ({error})"
@@ -291,4 +291,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

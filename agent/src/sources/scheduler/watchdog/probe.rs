@@ -6,11 +6,10 @@ use std::path::Path;
 use agent_ebpf::STALL;
 use agent_ebpf::stall::{Longest, OFFSETS, PROGRAM, StallOffsets};
 use agent_ebpf::task::OFFSETS as TASK_OFFSETS;
-use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use crate::domain::watchdog::Wait;
-use crate::kernel::programs::{LoadError, one_at_a_time};
+use crate::kernel::programs::{LoadError, one_at_a_time, walk, walker};
 use crate::kernel::tasks::{self, WalkError};
 use crate::kernel::types::Types;
 use crate::sources::scheduler::struct_ops::tick_ns;
@@ -50,7 +49,7 @@ impl Probe {
             let loader =
                 loader.override_global(OFFSETS, &own, true).override_global(TASK_OFFSETS, &task, true);
             let mut ebpf = loader.load(STALL)?;
-            program(&mut ebpf)?.load("task", &kernel)?;
+            walker(&mut ebpf, PROGRAM)?.load("task", &kernel)?;
             Ok(Self { ebpf, tick_ns: tick_ns() })
         })
     }
@@ -60,7 +59,7 @@ impl Probe {
     /// # Errors
     /// The kernel refuses the iterator or a read, or gives a torn record.
     pub(super) fn look(&mut self) -> Result<Look, WalkError> {
-        let mut file = self.start().map_err(WalkError::Start)?;
+        let mut file = walk(&mut self.ebpf, PROGRAM).map_err(WalkError::Start)?;
         let mut bytes = [0; Longest::BYTES];
         // The kernel writes the record whole or not at all.
         let read = file.read(&mut bytes)?;
@@ -69,16 +68,6 @@ impl Probe {
         }
         Ok(look(&Longest::from_bytes(&bytes), self.tick_ns))
     }
-
-    fn start(&mut self) -> Result<std::fs::File, LoadError> {
-        let program = program(&mut self.ebpf)?;
-        let link = program.attach()?;
-        Ok(program.take_link(link)?.into_file()?)
-    }
-}
-
-fn program(ebpf: &mut Ebpf) -> Result<&mut Iter, LoadError> {
-    Ok(ebpf.program_mut(PROGRAM).ok_or(LoadError::Absent(PROGRAM))?.try_into()?)
 }
 
 fn look(found: &Longest, tick_ns: u64) -> Look {

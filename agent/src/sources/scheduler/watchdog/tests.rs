@@ -10,18 +10,24 @@ fn start() -> (tempfile::TempDir, Watchdog) {
     (sys, watchdog)
 }
 
+/// What the keeper's thread says in the end.
+#[expect(clippy::disallowed_methods, reason = "the keeper is a thread in real time")]
+pub(in crate::sources::scheduler) fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut looks = (0..10_000).map(|_| {
+        thread::sleep(Duration::from_millis(3));
+        look()
+    });
+    looks.find_map(|seen| seen).expect("said within 30 s")
+}
+
 #[test]
 fn without_a_target_there_is_no_margin_and_without_types_the_reason() {
     let (_sys, watchdog) = start();
     assert_eq!(watchdog.margin(), None);
     for life in [1, 2] {
         watchdog.watch(Some(target(life)));
-        let margin = loop {
-            match watchdog.margin() {
-                Some((margin, _)) if margin.absent.as_deref() != Some(NOT_YET) => break margin,
-                _ => thread::yield_now(),
-            }
-        };
+        let looked = || watchdog.margin().filter(|(margin, _)| margin.absent.as_deref() != Some(NOT_YET));
+        let (margin, _) = patiently(looked);
         assert!(margin.absent.as_ref().is_some_and(|why| why.contains("no types of its own")), "{margin:?}");
         assert_eq!((margin.timeout_ns, margin.longest), (Some(5_000_000_000), None));
     }

@@ -1,0 +1,145 @@
+//! `/api/anomaly/*` as clients of the reference backend speak it, with its strengths.
+//!
+//! Its templates: CPU of two workers at 90 %; 256 MiB of memory in two workers; a disk whose every operation takes
+//! 100 ms. The last is what it does to the files of one pod: ten operations a second for a target that has a cgroup of its
+//! own; the node as a whole has none, and gets a load of 50 MiB/s instead.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DEFAULT_DURATION_S, Target, Wrong};
+use crate::api::time::rfc3339_seconds;
+use crate::domain::action::{
+    self, Amount, Anomaly, Asked, Class, Cpu, Disk, DiskLoad, DiskSlow, Kind, Memory, Of, Strength,
+};
+
+const CPU_PERCENT: f64 = 90.0;
+const WORKERS: u32 = 2;
+const MEMORY_BYTES: u64 = 256 << 20;
+/// One after another, each takes 100 ms.
+const SLOW_OPERATIONS_PER_S: u64 = 10;
+const LOAD_BYTES_PER_S: u64 = 50 << 20;
+const LOAD_BLOCK_BYTES: u64 = 64 << 10;
+/// Everywhere on a disk, by the file system hierarchy standard.
+const LOAD_PATH: &str = "/var/tmp";
+
+/// What `POST /api/anomaly/start` takes; other keys are ignored, as the reference does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReferenceRequest {
+    /// `cpu_stress`, `memory_stress` or `disk_stress`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How long, s; 600 by default.
+    #[serde(default)]
+    pub duration: Option<f64>,
+    /// Where; the node by default.
+    #[serde(default)]
+    pub target: Option<Target>,
+}
+
+impl ReferenceRequest {
+    /// What is asked for, in the reference's strength.
+    ///
+    /// # Errors
+    /// A type that there is not.
+    pub fn asked(&self) -> Result<Asked, Wrong> {
+        let target = self.target.as_ref().map_or(action::Target::Node, action::Target::from);
+        let strength = match &*self.kind {
+            "cpu_stress" => Strength::Cpu(Cpu {
+                percent: CPU_PERCENT,
+                of: Of::Core,
+                workers: Some(WORKERS),
+                class: Class::Normal,
+                nice: None,
+                cpus: Vec::new(),
+            }),
+            "memory_stress" => Strength::Memory(Memory {
+                amount: Amount::Bytes(MEMORY_BYTES),
+                workers: Some(WORKERS),
+                touch_bytes_per_s: 0,
+            }),
+            "disk_stress" => Strength::Disk(disk(&target)),
+            other => {
+                let why = format!("{other:?} is none of cpu_stress, memory_stress, disk_stress");
+                return Err(Wrong { field: "type", why });
+            }
+        };
+        let duration_s = self.duration.unwrap_or(DEFAULT_DURATION_S);
+        Ok(Asked { target, strength, duration_s, ramp_s: 0.0, schedule: None, force: false })
+    }
+}
+
+fn disk(target: &action::Target) -> Disk {
+    if *target == action::Target::Node {
+        return Disk::Load(DiskLoad {
+            path: LOAD_PATH.to_owned(),
+            bytes_per_s: Some(LOAD_BYTES_PER_S),
+            operations_per_s: None,
+            block_bytes: LOAD_BLOCK_BYTES,
+            write_percent: 100.0,
+            workers: None,
+        });
+    }
+    Disk::Slow(DiskSlow {
+        path: "/".to_owned(),
+        read_bytes_per_s: None,
+        write_bytes_per_s: None,
+        read_operations_per_s: Some(SLOW_OPERATIONS_PER_S),
+        write_operations_per_s: Some(SLOW_OPERATIONS_PER_S),
+    })
+}
+
+fn type_of(anomaly: &Anomaly) -> String {
+    format!("{}_{}", anomaly.kind.name(), if anomaly.kind == Kind::Process { "fault" } else { "stress" })
+}
+
+/// `{"status":"success","message":"..."}`, the reference's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Always `success`.
+    pub status: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Status {
+    /// With this sentence.
+    pub fn success(message: String) -> Self {
+        Self { status: "success".to_owned(), message }
+    }
+}
+
+/// `{"detail":"..."}`: every answer of the reference backend that is no success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Detail {
+    /// What went wrong.
+    pub detail: String,
+}
+
+/// One of `GET /api/anomaly/active`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Active {
+    /// Names it.
+    pub id: String,
+    /// `cpu_stress`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where, in words.
+    pub target: String,
+    /// Wall time.
+    pub start_time: String,
+    /// s.
+    pub duration: f64,
+}
+
+impl From<&Anomaly> for Active {
+    fn from(anomaly: &Anomaly) -> Self {
+        Self {
+            id: anomaly.id.clone(),
+            kind: type_of(anomaly),
+            target: anomaly.target.to_string(),
+            start_time: rfc3339_seconds(anomaly.started_at_ns.unwrap_or(anomaly.asked_at_ns)),
+            duration: anomaly.duration_s,
+        }
+    }
+}

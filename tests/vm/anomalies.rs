@@ -1,0 +1,95 @@
+//! Anomalies where a real scheduler and a real container runtime are.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use sextant_tests::provoke::{CONFIG, KEY, allow, ask, workers};
+use sextant_tests::role::{Role, eventually};
+use sextant_tests::scheduler::{Kind, Scheduler, state, undisturbed};
+
+use crate::containerd::{Containerd, Pod};
+
+/// Emulated machines are many times slower.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn node(dir: &Path) -> Result<Role> {
+    allow(dir, "")?;
+    let config = dir.join(CONFIG);
+    Role::start("node", &dir.join("node"), &["--config", config.to_str().context("a path")?])
+}
+
+fn provoke(node: &Role, body: &Value) -> Result<(u32, Value)> {
+    ask(&node.url, "POST", "/api/v1/anomalies", Some(body), Some(KEY))
+}
+
+#[test]
+fn a_load_of_a_container_is_in_its_cgroup_and_its_class_and_dies_with_the_node() -> Result<()> {
+    let runtime = Containerd::start()?;
+    let uid = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+    let running = runtime.run(&Pod { name: "web-0", namespace: "shop", uid, container: "web" })?;
+    let id = &running.container;
+    let dir = tempfile::tempdir()?;
+    let node = node(dir.path())?;
+    let strength = json!({"percent": 5, "class": "ext"});
+    let body = json!({"kind": "cpu", "target": {"container": id}, "strength": strength, "duration": 100});
+    let view = eventually(PATIENCE, "the node knows the container", || {
+        let (status, view) = provoke(&node, &body)?;
+        ensure!(status == 201, "{view}");
+        Ok(view)
+    })?;
+    let worker = workers(view["id"].as_str().context("id")?).pop().context("no worker")?;
+    let group = fs::read_to_string(worker.join("cgroup"))?;
+    ensure!(group.contains(id.as_str()), "in the container's group: {group}");
+    let stat = fs::read_to_string(worker.join("stat"))?;
+    // Behind the name: policy is the 39th of them, SCHED_EXT is 7.
+    let policy = stat.rsplit(')').next().and_then(|words| words.split_whitespace().nth(38));
+    ensure!(policy == Some("7"), "{stat}");
+    node.kill()?;
+    eventually(PATIENCE, "it dies with the node", || {
+        ensure!(!worker.exists(), "{}", worker.display());
+        Ok(())
+    })?;
+    runtime.remove(&running)
+}
+
+#[test]
+fn the_schedulers_own_process_is_spared_unless_forced_and_then_the_kernel_ejects() -> Result<()> {
+    undisturbed(|| {
+        let dir = tempfile::tempdir()?;
+        let node = node(dir.path())?;
+        let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
+        let target = json!({"pid": scheduler.pid()});
+        let mut body =
+            json!({"kind": "process", "target": target, "strength": {"action": "pause"}, "duration": 20});
+        let refused = eventually(PATIENCE, "the node knows whose process it is", || {
+            let mut dry = body.clone();
+            dry["dry_run"] = json!(true);
+            let (status, answer) = provoke(&node, &dry)?;
+            ensure!(status == 409, "{answer}");
+            Ok(answer)
+        })?;
+        ensure!(refused.to_string().contains("force"), "{refused}");
+        ensure!(state()? == "enabled", "nothing happened to it");
+        body["force"] = json!(true);
+        // The answer may come only when the kernel schedules again.
+        let (status, view) = provoke(&node, &body)?;
+        ensure!(status == 201, "{view}");
+        eventually(PATIENCE, "the kernel ejects it", || {
+            let now = state()?;
+            ensure!(now == "disabled", "{now}");
+            Ok(())
+        })?;
+        let path = format!("/api/v1/anomalies/{}", view["id"].as_str().context("id")?);
+        let over = eventually(PATIENCE, "it is over", || {
+            let (_, view) = ask(&node.url, "GET", &path, None, None)?;
+            ensure!(view["state"] != "running", "{view}");
+            Ok(view)
+        })?;
+        ensure!(over["steps"][0]["undone"] == true, "{over}");
+        ensure!(node.stop()? == Some(0), "stops in order");
+        Ok(())
+    })
+}
