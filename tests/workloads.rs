@@ -249,6 +249,22 @@ fn what_the_database_refuses_is_named_and_starts_nothing() {
 }
 
 #[test]
+fn a_sysbench_that_cannot_run_says_why() {
+    let database = MariaDb::start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("sysbench");
+    std::fs::write(&broken, "no program").unwrap();
+    let more = format!("sysbench = {broken:?}\n");
+    let access = format!("[database]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{USER}\"\n", database.port);
+    let rig = Rig::with(&more, &format!("{access}password_file = \"DIR/password\"\n"));
+    std::fs::write(rig.dir.path().join("password"), PASSWORD).unwrap();
+    let (status, answer) = rig.ask("POST", "/api/workload/prepare", None);
+    assert_eq!(status, 500, "{answer}");
+    let detail = answer["detail"].as_str().unwrap();
+    assert!(detail.contains("not prepared") && detail.contains("Permission denied"), "{answer}");
+}
+
+#[test]
 fn nothing_of_a_load_outlives_the_node() {
     let database = MariaDb::start().unwrap();
     let mut rig = Rig::on(&Access { port: database.port, password: PASSWORD, database: "kill" });

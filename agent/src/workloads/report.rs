@@ -8,6 +8,7 @@
 //! Inserting 100000 records into 'sbtest1'
 //! Creating a secondary index on 'sbtest1'...
 //! FATAL: error 1049: Unknown database 'sbtest'
+//! sextant: /usr/bin/sysbench: Permission denied (os error 13)
 //! PANIC: unprotected error in call to Lua API (runtime code generation failed, restricted kernel?)
 //! ```
 //! Everything else (its greeting, its queue, its last block) is [`Line::Other`]. The last block is not needed: it is missing
@@ -22,16 +23,19 @@ pub(super) enum Line {
     Report(Figures),
     /// A step of making tables has begun.
     Step(String),
-    /// It cannot go on; what follows `FATAL: ` or, of its interpreter, `PANIC: `.
+    /// It cannot go on; what follows one of [`LAST_WORDS`].
     Fatal(String),
     /// Nothing of interest.
     Other,
 }
 
+/// Of sysbench, of its interpreter, and of a worker that could not become it.
+const LAST_WORDS: [&str; 3] = ["FATAL: ", "PANIC: ", "sextant: "];
+
 /// Reads a line without its end; any bytes.
 pub(super) fn parse(line: &str) -> Line {
     let line = line.trim();
-    if let Some(why) = line.strip_prefix("FATAL: ").or_else(|| line.strip_prefix("PANIC: ")) {
+    if let Some(why) = LAST_WORDS.iter().find_map(|prefix| line.strip_prefix(prefix)) {
         return Line::Fatal(why.to_owned());
     }
     let steps = ["Creating table ", "Inserting ", "Creating a secondary index "];
@@ -148,6 +152,7 @@ mod tests {
         }
         assert_eq!(parse("FATAL: error 1049: x\r"), Line::Fatal("error 1049: x".to_owned()));
         assert_eq!(parse("PANIC: x"), Line::Fatal("x".to_owned()));
+        assert_eq!(parse("sextant: no order"), Line::Fatal("no order".to_owned()));
     }
 
     #[test]

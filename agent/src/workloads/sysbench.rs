@@ -29,7 +29,8 @@ pub(super) struct Made {
 pub(super) fn find(config: &Config) -> Result<PathBuf, Error> {
     let name = &config.sysbench;
     let places: Vec<PathBuf> = if name.components().count() > 1 {
-        vec![name.clone()]
+        // A worker begins in another directory.
+        vec![std::path::absolute(name).unwrap_or_else(|_| name.clone())]
     } else {
         std::env::split_paths(worker::PATH).map(|place| place.join(name)).collect()
     };
