@@ -20,8 +20,9 @@ fn every_command_of_the_readme_runs() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Role::start("receiver", &dir.path().join("receiver"), &[]).unwrap();
     let (socket, config) = (dir.path().join("node.sock"), dir.path().join("node.toml"));
-    std::fs::write(&config, format!("[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\n"))
-        .unwrap();
+    let text =
+        format!("[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\n[workloads]\nenabled = true\n");
+    std::fs::write(&config, text).unwrap();
     let (socket, config) = (socket.to_str().unwrap(), config.to_str().unwrap());
     let args =
         ["--receiver", &receiver.url, "--interval", "100ms", "--unix-socket", socket, "--config", config];

@@ -6,6 +6,7 @@
 pub mod anomalies;
 pub mod batch;
 pub mod bss;
+pub mod database;
 pub mod envelope;
 pub mod fleet_pods;
 pub mod health;
@@ -20,3 +21,4 @@ pub mod stream;
 pub mod table;
 pub mod time;
 pub mod usage;
+pub mod workloads;

@@ -41,6 +41,9 @@ pub enum Command {
     /// What an anomaly's worker runs: for the node only
     #[command(name = "anomaly-worker", hide = true)]
     Worker(WorkerArgs),
+    /// What a workload's worker runs: for the node only
+    #[command(name = "workload-worker", hide = true)]
+    WorkloadWorker(WorkloadWorkerArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -145,6 +148,24 @@ pub struct WorkerArgs {
     /// What to do, as JSON
     #[arg(long)]
     pub order: String,
+}
+
+/// What the node tells a workload's worker; the rest, with its secrets, comes through standard input.
+#[derive(Debug, Args)]
+pub struct WorkloadWorkerArgs {
+    /// The workload, so that a worker can be told from another one
+    #[arg(long, default_value = "")]
+    pub id: String,
+    /// The node's process
+    #[arg(long, default_value_t = 0)]
+    pub parent: u32,
+    /// End at once: what a storm of processes is made of
+    #[arg(long)]
+    pub leaf: bool,
+    /// Survive the node: only in a debug build
+    #[cfg(debug_assertions)]
+    #[arg(long)]
+    pub unguarded: bool,
 }
 
 /// What can be looked at.

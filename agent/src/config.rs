@@ -23,8 +23,9 @@ use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
-use crate::sources::{pods, runqlat, scheduler, usage};
-use crate::{http, store, telemetry};
+use crate::sources::database::prometheus::Prometheus;
+use crate::sources::{database, pods, runqlat, scheduler, usage};
+use crate::{http, mysql, store, telemetry, workloads};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -58,6 +59,12 @@ pub struct Config {
     pub usage: usage::Config,
     /// `[actions]`: anomalies on purpose.
     pub actions: actions::Config,
+    /// `[workloads]`: load on purpose.
+    pub workloads: workloads::Config,
+    /// `[database]`: the way to the database.
+    pub database: mysql::Config,
+    /// `[database_source]`: what is read of it.
+    pub database_source: database::Config,
     /// `[spool]`: records on the node's disk.
     pub spool: spool::Config,
     /// `[forward]`: the way to the receiver.
@@ -151,6 +158,7 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
     apply_shared(&mut config.log, &args.shared);
     apply_roots(&mut config.host, &args.roots);
+    apply_reference(&mut config, &mut errors, variable);
     let node = &mut config.node;
     if !args.shared.listen.is_empty() {
         node.listen.clone_from(&args.shared.listen);
@@ -251,6 +259,9 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         runqlat: section(&mut table, "runqlat", &mut errors),
         usage: section(&mut table, "usage", &mut errors),
         actions: section(&mut table, "actions", &mut errors),
+        workloads: section(&mut table, "workloads", &mut errors),
+        database: section(&mut table, "database", &mut errors),
+        database_source: section(&mut table, "database_source", &mut errors),
         spool: section(&mut table, "spool", &mut errors),
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
@@ -290,6 +301,30 @@ fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
     replace(&mut roots.var, args.var_root.as_ref());
 }
 
+/// The reference backend's variables; empty ones are none.
+fn apply_reference(
+    config: &mut Config,
+    errors: &mut Vec<String>,
+    variable: impl Fn(&'static str) -> Option<String>,
+) {
+    let database = &mut config.database;
+    replace(&mut database.host, variable("OB_HOST").as_ref());
+    replace(&mut database.user, variable("OB_USER").as_ref());
+    database.password = variable("OB_PASSWORD").map(mysql::Secret::new);
+    replace(&mut config.database_source.prometheus_url, variable("PROMETHEUS_URL").as_ref());
+    if let Some(port) = variable("OB_PORT") {
+        match port.parse() {
+            Ok(port) => database.port = port,
+            Err(_) => errors.push(format!("OB_PORT: `{port}` is no port, such as 2881")),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "configuration is read here, and a value everywhere else")]
+fn variable(name: &'static str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn replace<T: Clone>(slot: &mut T, value: Option<&T>) {
     if let Some(value) = value {
         slot.clone_from(value);
@@ -317,6 +352,15 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
     if let Err(error) = config.actions.key_digests() {
         errors.push(format!("[actions] {error}"));
     }
+    let prometheus = &config.database_source.prometheus_url;
+    if !prometheus.is_empty()
+        && let Err(error) = Prometheus::new(prometheus)
+    {
+        errors.push(format!("[database_source] prometheus_url: {error}"));
+    }
+    if let Err(error) = config.workloads.check() {
+        errors.push(format!("[workloads] {error}"));
+    }
     let percent_of_node = config.actions.max_percent_of_node;
     if !(1..=100).contains(&percent_of_node) {
         errors.push(format!(
@@ -328,6 +372,7 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         ("node] interval_ms", node.interval_ms),
         ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
         ("node] pods_record_interval_ms", node.pods_record_interval_ms),
+        ("database_source] interval_ms", config.database_source.interval_ms),
         ("pods] interval_ms", config.pods.interval_ms),
         ("runqlat] interval_ms", config.runqlat.interval_ms),
         ("scheduler.watchdog] interval_ms", config.scheduler.watchdog.interval_ms),
@@ -399,6 +444,24 @@ mod tests {
         };
         let config = for_node(&args).unwrap();
         assert_eq!((config.node.interval_ms, config.node.name.as_str()), (250, "from-file"));
+    }
+
+    #[test]
+    fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
+        let (mut config, mut errors) = parse("[database]\nhost = \"a\"\nuser = \"u\"\n");
+        apply_reference(&mut config, &mut errors, |name| match name {
+            "OB_HOST" => Some("obproxy".to_owned()),
+            "OB_PORT" => Some("70000".to_owned()),
+            "OB_PASSWORD" => Some("s3cret".to_owned()),
+            "PROMETHEUS_URL" => Some("ftp://u:p@x".to_owned()),
+            _ => None,
+        });
+        assert_eq!((&*config.database.host, &*config.database.user), ("obproxy", "u"));
+        assert!(config.database.login().is_ok_and(|login| login.password.reveal() == "s3cret"));
+        validate(&config, &mut errors);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        let shown = format!("{} {config:?} {errors:?}", dump(&config));
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod bss;
+pub mod database;
 pub mod event;
 pub mod exit;
 pub mod histogram;
@@ -16,3 +17,4 @@ pub mod source;
 pub mod top;
 pub mod usage;
 pub mod watchdog;
+pub mod workload;

@@ -64,6 +64,9 @@ pub const BODY_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Config {
     /// A request that is not answered by then is 408: every answer comes from memory or waits for one fsync.
     pub request_timeout_ms: u64,
+    /// The same for `POST /api/workload/prepare`, which answers when a database's tables are made: an hour is some hundred
+    /// million rows.
+    pub prepare_timeout_ms: u64,
     /// Connections served at once, over all listeners; further ones wait in the kernel's backlog. Each costs
     /// up to about 20 KiB.
     pub max_connections: usize,
@@ -96,6 +99,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             request_timeout_ms: 10_000,
+            prepare_timeout_ms: 3_600_000,
             max_connections: 512,
             header_timeout_ms: 10_000,
             max_header_bytes: 16 << 10,

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Command::Worker(args) => {
             Ok(if app::worker::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::WorkloadWorker(args) => {
+            app::worker::run_workload(&args).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::msg)
+        }
         Command::Inspect(what) => app::inspect::run(&what).map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigVerb::Check { file }) => {
             checked(config::load(Some(&file)).map(|_| "ok\n".to_owned()))

@@ -3,6 +3,7 @@
 //! A source is best effort: it counts what it could not read, says in its health what it lacks, and never
 //! stops the rest. Joins between sources are pure functions in [`crate::domain`].
 
+pub mod database;
 pub mod pods;
 pub mod runqlat;
 pub mod scheduler;

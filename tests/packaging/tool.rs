@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub(crate) use sextant_tests::tool::tool;
+
 /// A file of the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").join(path)
@@ -12,31 +14,6 @@ pub(crate) fn repository(path: &str) -> PathBuf {
 pub(crate) fn text(path: &str) -> String {
     let path = repository(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A tool: the variable that names it, else the note that `cargo xtask fetch` left, else `PATH`.
-pub(crate) fn tool(variable: &str, program: &str) -> PathBuf {
-    let given = std::env::var_os(variable).map(PathBuf::from);
-    let noted = || {
-        let notes = std::fs::read_to_string(cache()?.join("notes/tools")).ok()?;
-        notes.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('=')).map(PathBuf::from)
-    };
-    let installed = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
-    };
-    given
-        .or_else(noted)
-        .filter(|path| path.is_file())
-        .or_else(installed)
-        .unwrap_or_else(|| panic!("{program} is not here: run `cargo xtask fetch`, or name it in {variable}"))
-}
-
-fn cache() -> Option<PathBuf> {
-    let directory = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    directory("SEXTANT_CACHE")
-        .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("sextant")))
-        .or_else(|| Some(directory("HOME")?.join(".cache/sextant")))
 }
 
 /// What a program said on both of its outputs, and whether it was content.
@@ -76,10 +53,4 @@ pub(crate) fn run(command: &mut Command) -> Said {
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Said { content: output.status.success(), text: text.concat() }
-}
-
-#[test]
-#[should_panic(expected = "run `cargo xtask fetch`")]
-fn a_missing_tool_fails_and_says_how_to_get_it() {
-    tool("SEXTANT_NO_SUCH_TOOL", "no-such-program-anywhere");
 }

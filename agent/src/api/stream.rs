@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::pods::Pod;
+use super::workloads::View;
 
 /// `event: pods` of a node: the pods that are not as this stream last said.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -18,6 +19,15 @@ pub struct PodsSample {
     pub pods: Vec<Box<RawValue>>,
     /// Uids of pods that are gone.
     pub gone: Vec<String>,
+}
+
+/// `event: workloads` of a node: those that have changed since this stream last told of them.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WorkloadsSample {
+    /// Wall time, ns since the epoch.
+    pub at_ns: i64,
+    /// As `GET /api/v1/workloads` has them: each to be put in the place of the one with the same `id`.
+    pub workloads: Vec<View>,
 }
 
 /// An event of a receiver: a record's body and the node that sent it.

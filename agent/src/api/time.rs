@@ -8,6 +8,11 @@ pub fn rfc3339_seconds(at_ns: i64) -> String {
     seconds.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The same without a zone (`2024-01-10T12:00:00`), as the reference's database metrics have it.
+pub fn plain_seconds(at_ns: i64) -> String {
+    rfc3339_seconds(at_ns).trim_end_matches('Z').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 mod anomalies;
 mod delivery;
 mod sources;
+mod workloads;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,12 +16,14 @@ use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
 use super::watchdog;
 use crate::config::Config;
+use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::exposition::reference::ReferenceCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::runqueue::reference::GthulhuCollector;
 use crate::http::exposition::usage::UsageCollector;
+use crate::http::node::database::Database;
 use crate::http::node::{Handles, NodeState, router};
 use crate::http::{self, Common, Parts, Role, door, serve};
 use crate::task::{Phase, Supervisor};
@@ -68,6 +71,7 @@ pub async fn run(config: Config) -> Result<()> {
     let sources = sources::start(&mut supervisor, &config, ours);
     let (anomalies, anomaly_events) =
         anomalies::start(&mut supervisor, &config, &facts, &sources, bound.ports(), ours);
+    let workloads = workloads::start(&mut supervisor, &config, ours);
     let (recorder, posts) = door::channel();
     let inputs = Inputs {
         scheduler: sources.scheduler.clone(),
@@ -90,6 +94,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (pods, runqueues) = (sources.pods.clone(), sources.runqueues.clone());
     let runqueues = RunqueueCollector::new(pods, runqueues, config.runqlat.max_pods_exported);
     ours.register_collector(Box::new(runqueues));
+    ours.register_collector(Box::new(DatabaseCollector { history: sources.database.clone() }));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     if config.http.reference_metric_names {
@@ -115,7 +120,10 @@ pub async fn run(config: Config) -> Result<()> {
     let recorder = delivery.spool.is_some().then_some(recorder);
     let scheduler = sources.scheduler.clone();
     let (pods, usage, runqueues) = (sources.pods, sources.usage, sources.runqueues);
-    let handles = Handles { scheduler, pods, usage, runqueues, delivery: delivery.view, recorder, anomalies };
+    let delivery = delivery.view;
+    let database = Database { history: sources.database, prometheus: sources::prometheus(&config) };
+    let handles =
+        Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, database, workloads };
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());

@@ -1,10 +1,23 @@
-//! The hidden verb that an anomaly's worker is started with.
+//! The hidden verbs that workers of anomalies and workloads are started with.
 
 use crate::actions::{Order, worker};
-use crate::cli::WorkerArgs;
+use crate::cli::{WorkerArgs, WorkloadWorkerArgs};
+use crate::workloads;
 
 /// Runs a worker to its end; false when it could not begin.
 pub fn run(args: &WorkerArgs) -> bool {
     // Who calls it by hand sees its exit status.
     serde_json::from_str::<Order>(&args.order).is_ok_and(worker::run)
+}
+
+/// Runs a workload's worker to its end.
+///
+/// # Errors
+/// Why it could not begin.
+pub fn run_workload(args: &WorkloadWorkerArgs) -> Result<(), String> {
+    #[cfg(debug_assertions)]
+    let guarded = !args.unguarded;
+    #[cfg(not(debug_assertions))]
+    let guarded = true;
+    if args.leaf { Ok(()) } else { workloads::worker::run(args.parent, guarded) }
 }

@@ -47,12 +47,18 @@ pub enum ApiError {
     /// What is asked for contradicts what there is.
     #[error("{0}")]
     Conflict(String),
-    /// No such anomaly.
+    /// No such anomaly or workload.
     #[error("{0}")]
     NoAnomaly(String),
     /// The node could not do it, and left nothing behind.
     #[error("{0}")]
     NotDone(String),
+    /// The database that the node was told of.
+    #[error("{0}")]
+    Database(String),
+    /// The node lacks what it takes.
+    #[error("{0}")]
+    Lacking(String),
     /// No such route.
     #[error("no such endpoint: {0} (GET / lists them)")]
     NotFound(String),
@@ -118,6 +124,8 @@ impl ApiError {
             }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Database(_) => StatusCode::BAD_GATEWAY,
+            Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,

@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::domain::histogram::Histogram;
 
 pub mod classic;
+pub mod database;
 pub mod node;
 pub mod process;
 pub mod reference;

@@ -19,6 +19,9 @@ use super::{ApiError, Common, guard};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The route whose answer waits for tables to be made, and has a limit of its own.
+pub(super) const PREPARE: &str = "/api/workload/prepare";
+
 /// Longest request id that we repeat: it goes into every log line.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -71,7 +74,9 @@ async fn drop_unsafe_id(mut request: Request) -> Request {
 }
 
 async fn deadline(State(common): State<Common>, request: Request, next: Next) -> Response {
-    let limit_ms = common.config.request_timeout_ms;
+    let prepares = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == PREPARE);
+    let config = &common.config;
+    let limit_ms = if prepares { config.prepare_timeout_ms } else { config.request_timeout_ms };
     let answer = tokio::time::timeout(Duration::from_millis(limit_ms), next.run(request)).await;
     answer.unwrap_or_else(|_| ApiError::Timeout(limit_ms).into_response())
 }

@@ -7,6 +7,8 @@
 //! - `GET /api/v1/pods` pods with containers, processes, threads, usage, waits for CPUs
 //! - `GET /api/v1/pods/pids` pods and processes in the reference's shape
 //! - `/api/v1/anomalies`, `/api/anomaly/*` ([`anomalies`])
+//! - `GET /api/metrics/database`, `GET /api/metrics/tenant` ([`database`])
+//! - `/api/v1/workloads`, `/api/workload/*` ([`workloads`])
 //! - `GET /api/v1/stream` the scheduler and the pods as they are read, as server-sent events
 //!
 //! and those of [`super::common`].
@@ -42,7 +44,9 @@ use crate::domain::scheduler::{SchedulerReading, State as SchedulerState};
 use crate::domain::usage::UsageMap;
 
 pub mod anomalies;
+pub mod database;
 mod stream;
+pub mod workloads;
 
 /// A spool commit under load takes milliseconds.
 const BUSY_RETRY_S: u64 = 1;
@@ -70,6 +74,10 @@ pub struct Handles {
     pub recorder: Option<Recorder>,
     /// Anomalies on purpose.
     pub anomalies: anomalies::Anomalies,
+    /// The database as it tells of itself.
+    pub database: database::Database,
+    /// Load on purpose.
+    pub workloads: workloads::Workloads,
 }
 
 /// The snapshots that `GET /api/v1/pods` shows.
@@ -142,6 +150,19 @@ impl NodeState {
         anomalies::reference_start,
         anomalies::reference_stop,
         anomalies::reference_active,
+        database::database,
+        database::tenant,
+        workloads::list,
+        workloads::one,
+        workloads::start,
+        workloads::stop,
+        workloads::stop_all,
+        workloads::prepare,
+        workloads::reference_start,
+        workloads::reference_stop,
+        workloads::reference_stop_second,
+        workloads::reference_stop_all,
+        workloads::reference_active,
         stream::stream,
     )
 )]
@@ -162,6 +183,8 @@ pub fn router(state: &NodeState) -> Router {
         .route("/api/v1/pods", get(pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .merge(anomalies::routes())
+        .merge(database::routes())
+        .merge(workloads::routes())
         .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));

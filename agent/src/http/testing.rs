@@ -67,8 +67,11 @@ pub(super) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> 
 
 /// A node's full set of snapshots, hostile names among them.
 pub(super) mod samples {
+    use std::sync::Arc;
+
     use super::NOW_NS;
     use crate::domain::bss::{BssField, BssRecord};
+    use crate::domain::database::{History, Sample, TenantSample};
     use crate::domain::exit::{ExitKind, SchedulerExit};
     use crate::domain::pod::{
         CgroupKind, Container, ContainerId, Host, Pod, PodMap, PodUid, QosClass, Runtime, Task, TaskKey,
@@ -320,6 +323,42 @@ pub(super) mod samples {
             at_ns: NOW_NS - 700_000_000,
             groups: [(4_242, full), (4_244, little)].into(),
             conversion: Some(Conversion::Linear),
+        }
+    }
+
+    /// As in the reference's document, but for what its server could not know.
+    pub(in crate::http) fn database() -> History {
+        let at_ns = 1_704_888_000_000_000_000;
+        let sample = Sample {
+            at_ns,
+            qps: Ok(1_000.5),
+            tps: Ok(500.2),
+            active_sessions: Ok(50.0),
+            sql_response_time: Ok(0.1),
+            disk_io_bytes: Ok(1_024_000.0),
+            disk_iops: Ok(1_000.0),
+            memory_usage: Ok(8_192.0),
+            cache_hit_ratio: Ok(95.5),
+            slow_queries: Ok(5.0),
+            deadlocks: Ok(0.0),
+            replication_lag: Err("the server has no replica and is none".into()),
+            connection_count: Ok(100.0),
+        };
+        let tenant = TenantSample {
+            at_ns,
+            tenant: "tenant1".to_owned(),
+            cpu_percent: Ok(45.5),
+            memory_used: Ok(1_024.5),
+            disk_used: Err("the server does not tell it".into()),
+            iops: Ok(1_000.0),
+            session_count: Ok(50.0),
+            active_session_count: Ok(10.0),
+        };
+        History {
+            server: Some("OceanBase 4.3.5.3".to_owned()),
+            samples: vec![Arc::new(sample)],
+            tenants: [("tenant1".to_owned(), vec![Arc::new(tenant)])].into(),
+            ..History::default()
         }
     }
 

@@ -58,6 +58,15 @@ pub(super) fn module(cache: &Cache, package: &str, module: &str) -> Result<PathB
     Ok(home.join("run").join(name))
 }
 
+/// A package with its dependencies, and a program that starts Python with these words of it.
+pub(super) fn script(cache: &Cache, package: &str, name: &str, words: &str) -> Result<PathBuf> {
+    let home = compiled(cache, package, |to| {
+        let line = format!("PYTHONPATH=$here exec python3 -c \"{words}\" \"$@\"");
+        wrapper(&to.join("run").join(name), &line)
+    })?;
+    Ok(home.join("run").join(name))
+}
+
 /// A package with its dependencies, as a directory for `PYTHONPATH`.
 pub(super) fn library(cache: &Cache, package: &str) -> Result<PathBuf> {
     compiled(cache, package, |_| Ok(()))

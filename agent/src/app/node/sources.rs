@@ -9,13 +9,15 @@ use tokio::sync::{mpsc, watch};
 
 use crate::app::{health, wall_ns};
 use crate::config::Config;
+use crate::domain::database::History;
 use crate::domain::event::SchedulerEvent;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::{Target, UsageMap, targets};
-use crate::sources::{pods, runqlat, scheduler, usage};
+use crate::sources::database::prometheus::Prometheus;
+use crate::sources::{database, pods, runqlat, scheduler, usage};
 use crate::task::{Phase, Supervisor};
 
 /// Events that wait to be recorded: all counters of the newest kernel at once, three times over; the source waits
@@ -29,6 +31,7 @@ pub(super) struct Sources {
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
+    pub(super) database: watch::Receiver<Arc<History>>,
     pub(super) health: watch::Receiver<Vec<SourceHealth>>,
 }
 
@@ -38,9 +41,10 @@ pub(super) fn start(supervisor: &mut Supervisor, config: &Config, registry: &mut
     let (pods, pods_health) = start_pods(supervisor, config, registry);
     let (usage, usage_health) = start_usage(supervisor, config, registry, pods.clone());
     let (runqueues, runqlat_health) = start_runqlat(supervisor, config);
-    let others = vec![pods_health, usage_health, runqlat_health];
+    let (database, database_health) = start_database(supervisor, config);
+    let others = vec![pods_health, usage_health, runqlat_health, database_health];
     let health = health::merged(supervisor, scheduler_health, others);
-    Sources { scheduler, events, pods, usage, runqueues, health }
+    Sources { scheduler, events, pods, usage, runqueues, database, health }
 }
 
 type SchedulerSide =
@@ -116,6 +120,33 @@ fn start_runqlat(
         runqlat::run(roots.clone(), settings, wall_ns, out.clone(), health_out.clone(), token.clone())
     });
     (pairs, health)
+}
+
+fn start_database(
+    supervisor: &mut Supervisor,
+    config: &Config,
+) -> (watch::Receiver<Arc<History>>, watch::Receiver<Vec<SourceHealth>>) {
+    let (out, histories) = watch::channel(Arc::default());
+    let (health_out, health) =
+        watch::channel(vec![SourceHealth { name: database::NAME, ..SourceHealth::default() }]);
+    let (settings, login) = (config.database_source.clone(), config.database.clone());
+    let token = supervisor.token(Phase::Sources);
+    supervisor.best_effort(Phase::Sources, "database", move || {
+        let (settings, login) = (settings.clone(), login.clone());
+        let (out, health, token) = (out.clone(), health_out.clone(), token.clone());
+        async move {
+            database::run(settings, login, wall_ns, out, health, token).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    (histories, health)
+}
+
+/// The Prometheus that tells of tenants, if one is configured.
+pub(super) fn prometheus(config: &Config) -> Option<Prometheus> {
+    let url = &config.database_source.prometheus_url;
+    // Its address was checked with the configuration.
+    if url.is_empty() { None } else { Prometheus::new(url).ok() }
 }
 
 /// What the usage source reads, from what the pods source found: sources never meet.

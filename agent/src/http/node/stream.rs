@@ -1,9 +1,11 @@
-//! `GET /api/v1/stream` at the node: the scheduler and the pods, as they are read.
+//! `GET /api/v1/stream` at the node: the scheduler, the pods and the workloads, as they are read.
 //!
 //! - `event: scheduler`: every reading, as `GET /api/v1/schedulers` has it. With a `Last-Event-ID` that is not older than
 //!   the present reading, the stream begins with the next one.
 //! - `event: pods`: at most one a second, [`PodsSample`]: the pods that are not as this stream last said, whole, and those
 //!   that are gone. A stream begins with all of them, whatever its `Last-Event-ID`.
+//! - `event: workloads`: [`WorkloadsSample`]: those that have said something or changed since this stream last told of
+//!   them. A stream begins with all that are told of, if there are any.
 //!
 //! Whole pods, because a client puts one in the place of another and needs no rule for merging; only changed ones, because
 //! a pod of one container and ten processes is some 4 kB, 200 of them 0.8 MB, and in a second without a new reading of usage and run queues (they come every 5 s)
@@ -28,14 +30,17 @@ use super::{Handles, NodeState, PodsWithAll};
 use crate::api::envelope::Failure;
 use crate::api::pods::{Pod, Pods};
 use crate::api::scheduler::Scheduler;
-use crate::api::stream::PodsSample;
+use crate::api::stream::{PodsSample, WorkloadsSample};
+use crate::api::workloads::View;
 use crate::domain::scheduler::SchedulerReading;
+use crate::domain::workload::Workload;
 use crate::http::ApiError;
 use crate::http::pids::Cache;
 use crate::http::stream::{Feed, Message, kinds, last_event_id, respond};
 
 const SCHEDULER: &str = "scheduler";
 const PODS: &str = "pods";
+const WORKLOADS: &str = "workloads";
 
 /// Between two samples of the pods: where the kernel tells what happens there may be sixty maps a second, and no person
 /// reads, and no screen shows, more.
@@ -45,9 +50,12 @@ const PODS_PACE: Duration = Duration::from_secs(1);
 pub(super) struct Samples {
     scheduler: watch::Sender<Numbered<Arc<SchedulerReading>>>,
     pods: watch::Sender<Numbered<PodsWithAll>>,
+    workloads: watch::Sender<Numbered<List>>,
     scheduler_text: Cache<Arc<SchedulerReading>>,
     pod_texts: Cache<PodsWithAll, Arc<[PodText]>>,
 }
+
+type List = Arc<Vec<Arc<Workload>>>;
 
 /// A sample and how many there were before it; the first is number 1.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +81,7 @@ impl Default for Samples {
         Self {
             scheduler: watch::Sender::default(),
             pods: watch::Sender::default(),
+            workloads: watch::Sender::default(),
             scheduler_text: Cache::new(|reading| super::encode(&Scheduler::from(&**reading)).into()),
             pod_texts: Cache::new(|(pods, (usage, runqueues))| {
                 let pods = Pods::with_usage(pods, usage).with_runqueues(pods, runqueues);
@@ -85,10 +94,16 @@ impl Default for Samples {
 impl Samples {
     /// Numbers what the sources publish, until `stop`.
     pub(super) async fn follow(&self, handles: &Handles, stop: &CancellationToken) {
-        let both = async { tokio::join!(self.follow_scheduler(handles), self.follow_pods(handles)) };
+        let all = async {
+            tokio::join!(
+                self.follow_scheduler(handles),
+                self.follow_pods(handles),
+                self.follow_workloads(handles)
+            )
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = both => {}
+            _ = all => {}
         }
     }
 
@@ -100,6 +115,15 @@ impl Samples {
             if reading.at_ns != 0 {
                 self.scheduler.send_modify(|latest| latest.then(reading));
             }
+        }
+    }
+
+    async fn follow_workloads(&self, handles: &Handles) {
+        let Ok(door) = &handles.workloads else { return };
+        let mut lists = door.handle.follow();
+        while lists.changed().await.is_ok() {
+            let list = Arc::clone(&lists.borrow_and_update());
+            self.workloads.send_modify(|latest| latest.then(list));
         }
     }
 
@@ -155,13 +179,15 @@ pub(in crate::http) struct StreamQuery {
 
 /// Samples as they are read, as server-sent events.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "node",
-    params(("kind" = Option<String>, Query, description = "`scheduler`, `pods`, or both with a comma between (default)"),
+    params(("kind" = Option<String>, Query, 
+            description = "any of `scheduler`, `pods`, `workloads` with commas between; all by default"),
         ("namespace" = Option<String>, Query, description = "only pods of this namespace"),
         ("pod" = Option<String>, Query, description = "only pods of this name"),
         ("Last-Event-ID" = Option<i64>, Header,
             description = "the last event that the client has: nothing is replayed, and that one is not repeated")),
     responses((status = 200, content_type = "text/event-stream", body = PodsSample,
             description = "`event: scheduler` with the shape of `/api/v1/schedulers`; `event: pods` with this one; \
+                `event: workloads` with `{\"at_ns\":N,\"workloads\":[...]}` as `/api/v1/workloads` has them; \
                 `event: skipped` with `{\"samples\":N}` before the next where the client was too slow"),
         (status = 400, body = Failure), (status = 503, body = Failure)))]
 pub(in crate::http) async fn stream(
@@ -170,7 +196,7 @@ pub(in crate::http) async fn stream(
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::Query { name: "kind", why: error.body_text() })?;
-    let kinds = kinds(query.kind.as_deref(), &[SCHEDULER, PODS])?;
+    let kinds = kinds(query.kind.as_deref(), &[SCHEDULER, PODS, WORKLOADS])?;
     let common = node.0.common.clone();
     respond(&common, NodeFeed::new(node, &kinds, query, last_event_id(&headers)))
 }
@@ -186,6 +212,10 @@ struct NodeFeed {
     pods_number: u64,
     /// Samples of pods that were passed over and not told yet.
     pods_skipped: u64,
+    workloads: Option<watch::Receiver<Numbered<List>>>,
+    workloads_number: u64,
+    /// Workloads as they were told.
+    told_workloads: List,
     /// Digests of the pods as they were told, by uid; none before the first sample.
     told: Option<HashMap<String, u64>>,
 }
@@ -199,6 +229,9 @@ impl NodeFeed {
             pods: kinds.contains(PODS).then(|| from_now(&samples.pods)),
             pods_number: 0,
             pods_skipped: 0,
+            workloads: kinds.contains(WORKLOADS).then(|| from_now(&samples.workloads)),
+            workloads_number: 0,
+            told_workloads: List::default(),
             told: None,
             query,
             last_id,
@@ -215,6 +248,20 @@ impl NodeFeed {
         let bytes = self.node.0.samples.scheduler_text.get(&latest.sample);
         let data = String::from_utf8_lossy(&bytes).into_owned();
         Some(Message { id, kind: SCHEDULER, data, skipped })
+    }
+
+    fn workloads(&mut self, latest: &Numbered<List>) -> Option<Message> {
+        let skipped = skipped(&mut self.workloads_number, latest.number);
+        let told = std::mem::replace(&mut self.told_workloads, Arc::clone(&latest.sample));
+        // What is unchanged is the same value in memory.
+        let news = latest.sample.iter().filter(|one| !told.iter().any(|known| Arc::ptr_eq(known, one)));
+        let workloads: Vec<_> = news.map(|workload| View::from(&**workload)).collect();
+        if workloads.is_empty() {
+            return None;
+        }
+        let at_ns = (self.node.0.common.clock)();
+        let data = serde_json::to_string(&WorkloadsSample { at_ns, workloads }).unwrap_or_default();
+        Some(Message { id: at_ns, kind: WORKLOADS, data, skipped })
     }
 
     async fn pods(&mut self, latest: Numbered<PodsWithAll>) -> Option<Message> {
@@ -252,6 +299,7 @@ impl Feed for NodeFeed {
             let message = tokio::select! {
                 latest = changed(&mut self.scheduler) => self.scheduler(&latest?),
                 latest = changed(&mut self.pods) => self.pods(latest?).await,
+                latest = changed(&mut self.workloads) => self.workloads(&latest?),
             };
             if message.is_some() {
                 return message;

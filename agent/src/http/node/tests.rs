@@ -7,3 +7,4 @@ mod harness;
 mod hostile;
 mod listener;
 mod stream;
+mod workloads;

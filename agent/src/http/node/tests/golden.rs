@@ -20,6 +20,7 @@ fn full_node() -> Node {
     node.usage.send_replace(Arc::new(samples::usage()));
     node.runqueues.send_replace(Arc::new(samples::runqueues()));
     node.sources.send_replace(samples::sources());
+    node.database.send_replace(Arc::new(samples::database()));
     node
 }
 
@@ -72,6 +73,10 @@ async fn the_json_of_the_whole_scheduler_is_golden() {
     expect_file!["../../../../../tests/golden/schedulers.json"].assert_eq(&pretty(&scheduler));
     let pods = get(&node.router, "/api/v1/pods").await.json();
     expect_file!["../../../../../tests/golden/pods.json"].assert_eq(&pretty(&pods));
+    let database = get(&node.router, "/api/metrics/database").await.json();
+    expect_file!["../../../../../tests/golden/database.json"].assert_eq(&pretty(&database));
+    let tenant = get(&node.router, "/api/metrics/tenant?tenant_name=tenant1").await.json();
+    expect_file!["../../../../../tests/golden/tenant.json"].assert_eq(&pretty(&tenant));
 }
 
 #[tokio::test]

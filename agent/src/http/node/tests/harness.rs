@@ -9,16 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::bss::Record;
 use crate::api::status::Delivery;
+use crate::domain::database::History;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::UsageMap;
 use crate::http::door::{self, AcceptError};
+use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
 use crate::http::node::anomalies::Anomalies;
+use crate::http::node::database::Database;
+use crate::http::node::workloads::Workloads;
 use crate::http::node::{Handles, NodeState};
 use crate::http::testing::{NOW_NS, identity};
 use crate::http::{Common, Config, Parts, Role, metrics};
@@ -31,6 +35,7 @@ pub(super) struct Node {
     pub(super) pods: watch::Sender<Arc<PodMap>>,
     pub(super) usage: watch::Sender<Arc<UsageMap>>,
     pub(super) runqueues: watch::Sender<Arc<RunqueuePair>>,
+    pub(super) database: watch::Sender<Arc<History>>,
     pub(super) sources: watch::Sender<Vec<SourceHealth>>,
     pub(super) draining: CancellationToken,
     /// Records that the fake recorder took.
@@ -51,15 +56,20 @@ pub(super) fn node() -> Node {
 
 /// With a door to anomalies.
 pub(super) fn node_in(anomalies: Anomalies) -> Node {
-    build(Config::default(), Recorder::None, anomalies)
+    build(Config::default(), Recorder::None, anomalies, Err("workloads are off".to_owned()))
+}
+
+/// With a door to workloads.
+pub(super) fn node_with_workloads(workloads: Workloads) -> Node {
+    build(Config::default(), Recorder::None, Err("anomalies are off".to_owned()), workloads)
 }
 
 /// Needs a runtime: the fake recorder is a task.
 pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
-    build(config, answer, Err("anomalies are off".to_owned()))
+    build(config, answer, Err("anomalies are off".to_owned()), Err("workloads are off".to_owned()))
 }
 
-fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
+fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Workloads) -> Node {
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (usage, usages) = watch::channel(Arc::default());
@@ -74,6 +84,8 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
     }));
     ours.register_collector(Box::new(UsageCollector::new(maps.clone(), usages.clone(), 110)));
     ours.register_collector(Box::new(RunqueueCollector::new(maps.clone(), pairs.clone(), 110)));
+    let (database, histories) = watch::channel(Arc::default());
+    ours.register_collector(Box::new(DatabaseCollector { history: histories.clone() }));
     let draining = CancellationToken::new();
     let common = Common::from(Parts {
         config,
@@ -93,10 +105,12 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies) -> Node {
         delivery: Arc::new(|_| Delivery::default()),
         recorder: fake_recorder(answer, Arc::clone(&recorded)),
         anomalies,
+        database: Database { history: histories, prometheus: None },
+        workloads,
     };
     let state = NodeState::new(common.clone(), handles);
     let router = crate::http::node::router(&state);
-    Node { router, state, common, scheduler, pods, usage, runqueues, sources, draining, recorded }
+    Node { router, state, common, scheduler, pods, usage, runqueues, database, sources, draining, recorded }
 }
 
 fn fake_recorder(answer: Recorder, recorded: Arc<AtomicU64>) -> Option<door::Recorder> {
