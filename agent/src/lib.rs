@@ -13,6 +13,7 @@ pub mod domain;
 pub mod host;
 pub mod http;
 pub mod kernel;
+pub mod queue;
 pub mod receiver;
 pub mod sources;
 pub mod store;
