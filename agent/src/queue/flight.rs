@@ -39,11 +39,13 @@ pub(super) struct Flight {
     changed: BTreeSet<u64>,
     /// Those that have a row on disk and should not.
     removed: Vec<u64>,
+    /// More than deliveries happened: the next transaction has to say so.
+    pub(super) settled: bool,
 }
 
 impl Flight {
     pub(super) fn new(number: u32, cursor: u64) -> Self {
-        Self { number, cursor, ..Self::default() }
+        Self { number, cursor, settled: true, ..Self::default() }
     }
 
     /// Puts back what was pending when the file was closed.
@@ -110,6 +112,7 @@ impl Flight {
     /// Done with; `None` if it is not pending.
     pub(super) fn remove(&mut self, due: &mut Due, offset: u64) -> Option<Entry> {
         let entry = self.pending.remove(&offset)?;
+        self.settled = true;
         self.ready.remove(&offset);
         self.changed.remove(&offset);
         if let Some(at) = entry.due {
@@ -136,6 +139,7 @@ impl Flight {
         due.remove(&(before, self.number, offset));
         due.insert((until, self.number, offset));
         self.changed.insert(offset);
+        self.settled = true;
         true
     }
 
@@ -154,6 +158,7 @@ impl Flight {
             None => _ = self.ready.insert(offset),
         }
         self.changed.insert(offset);
+        self.settled = true;
         true
     }
 
@@ -195,6 +200,7 @@ impl Flight {
             self.remove(due, offset);
         }
         self.cursor = self.cursor.max(tail);
+        self.settled = true;
         lost
     }
 
@@ -207,6 +213,7 @@ impl Flight {
 
     /// What the disk is to be told: entries to write, then rows to remove. It counts as told.
     pub(super) fn take_changes(&mut self) -> (Vec<(u64, Entry)>, Vec<u64>) {
+        self.settled = false;
         let changed = std::mem::take(&mut self.changed);
         let written = changed.into_iter().filter_map(|offset| {
             let entry = self.pending.get_mut(&offset)?;

@@ -26,8 +26,13 @@ pub(super) fn dead(topic: &str) -> String {
     format!("{topic}{DEAD}")
 }
 
+/// The topic whose dead letters `topic` holds, if it holds any.
+pub(super) fn living(topic: &str) -> Option<&str> {
+    topic.strip_suffix(DEAD)
+}
+
 pub(super) fn is_dead(topic: &str) -> bool {
-    topic.ends_with(DEAD)
+    living(topic).is_some()
 }
 
 /// A new topic's name leaves room for its dead letters', and is none itself.

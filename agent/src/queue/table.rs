@@ -5,7 +5,8 @@
 //! topics     name                    -> TopicRow as JSON
 //! partitions (topic, index)          -> number, tail, head, newest at_ns of the first chunk (least: none)
 //! flights    (topic, index, group)   -> number, cursor
-//! pending    (flight, offset)        -> when due, ns since the epoch (least: now); deliveries
+//! pending    (flight, offset)        -> when due, ns since the epoch (least: now); ns until then when it was
+//!                                       written; deliveries
 //! chunks     (partition, first)      -> records, see `chunk`
 //! ids_0, ids_1 (topic, id)           -> runs of partition (4) | first offset (8) | records (4), little-endian
 //! ```
@@ -25,7 +26,7 @@ pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("to
 pub(super) const PARTITIONS: TableDefinition<(&str, u32), (u32, u64, u64, i64)> =
     TableDefinition::new("partitions");
 pub(super) const FLIGHTS: TableDefinition<(&str, u32, &str), (u32, u64)> = TableDefinition::new("flights");
-pub(super) const PENDING: TableDefinition<(u32, u64), (i64, u32)> = TableDefinition::new("pending");
+pub(super) const PENDING: TableDefinition<(u32, u64), (i64, u64, u32)> = TableDefinition::new("pending");
 pub(super) const CHUNKS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("chunks");
 pub(super) const IDS: [TableDefinition<(&str, &str), &[u8]>; 2] =
     [TableDefinition::new("ids_0"), TableDefinition::new("ids_1")];
@@ -109,7 +110,7 @@ pub(super) fn topic_row(topic: &Topic) -> Result<Vec<u8>, redb::Error> {
 }
 
 /// What the file says, without looking at a single record.
-pub(super) fn load(database: &Database, now: Now, config: &Config) -> Result<Ledger, redb::Error> {
+pub(super) fn load(database: &Database, now: Now) -> Result<Ledger, redb::Error> {
     let transaction = database.begin_read()?;
     let meta: Meta = match transaction.open_table(META)?.get(QUEUE)? {
         Some(row) => parse(row.value())?,
@@ -158,23 +159,23 @@ pub(super) fn load(database: &Database, now: Now, config: &Config) -> Result<Led
     let pending = transaction.open_table(PENDING)?;
     for entry in pending.iter()? {
         let (key, row) = entry?;
-        let ((number, offset), (due_ns, deliveries)) = (key.value(), row.value());
+        let ((number, offset), (due_ns, left_ns, deliveries)) = (key.value(), row.value());
         let place = ledger.places.get(&number).cloned().ok_or_else(|| senseless("pending"))?;
         let flight = ledger.flight_mut(&place.topic, place.partition, &place.group);
         let (flight, due) = flight.ok_or_else(|| senseless("pending"))?;
         if offset >= flight.cursor {
             return Err(senseless("pending"));
         }
-        let at = (due_ns != NO_TIME).then(|| now.mono + left(due_ns, now, config));
+        let at = (due_ns != NO_TIME).then(|| now.mono + left(due_ns, left_ns, now));
         flight.restore(due, offset, deliveries, at);
     }
     Ok(ledger)
 }
 
-/// A clock that was set back holds a record no longer than a timeout from now.
-fn left(due_ns: i64, now: Now, config: &Config) -> Duration {
+/// Whatever was done to the clock meanwhile: no longer than when it was written.
+fn left(due_ns: i64, left_ns: u64, now: Now) -> Duration {
     let left = u64::try_from(due_ns.saturating_sub(now.wall_ns)).unwrap_or(0);
-    Duration::from_nanos(left).min(config.visibility_timeout())
+    Duration::from_nanos(left.min(left_ns)).min(Config::MAX_EXTENSION)
 }
 
 fn senseless(what: &str) -> redb::Error {

@@ -1,6 +1,10 @@
 //! The queue by its promises, each defect of other brokers among them, over restarts, faults and kills.
 
+mod faults;
+mod kill;
+mod model;
 mod promises;
+mod time;
 
 use std::cell::Cell;
 

@@ -50,12 +50,14 @@ pub(super) struct Work<'t> {
     config: &'t Config,
     now: Now,
     chunks: Table<'t, (u32, u64), &'static [u8]>,
-    pending: Table<'t, (u32, u64), (i64, u32)>,
+    pending: Table<'t, (u32, u64), (i64, u64, u32)>,
     ids: [Table<'t, (&'static str, &'static str), &'static [u8]>; 2],
     /// Records that are not in the table yet, by number of their partition.
     fresh: BTreeMap<u32, Builder>,
     /// Topics whose row changed.
     made: BTreeSet<String>,
+    /// All deliveries are written too.
+    ticked: bool,
     pub(super) outcome: Outcome,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn apply(
             ids: [transaction.open_table(IDS[0])?, transaction.open_table(IDS[1])?],
             fresh: BTreeMap::new(),
             made: BTreeSet::new(),
+            ticked: false,
             outcome: Outcome::default(),
         };
         work(&mut this)?;
@@ -138,9 +141,13 @@ impl Work<'_> {
 
     /// Makes what a pull needs and is not there yet.
     pub(super) fn join(&mut self, pull: &Pull) -> Result<(), Error> {
-        let width = self.config.partitions_per_topic;
+        let mut width = self.config.partitions_per_topic;
         if !self.ledger.topics.contains_key(&pull.topic) {
-            name::check_new(&pull.topic)?;
+            // Dead letters can be waited for before there are any.
+            match name::living(&pull.topic).and_then(|topic| self.ledger.topics.get(topic)) {
+                Some(living) => width = living.width,
+                None => name::check_new(&pull.topic)?,
+            }
         }
         let partitions: BTreeSet<u32> = pull.partition.into_iter().collect();
         self.ledger.check_room(&pull.topic, &partitions, Some(&pull.group), width)?;
@@ -238,6 +245,7 @@ impl Work<'_> {
     /// What is due is delivered again or has been delivered too often; deliveries are written; what is not kept
     /// any longer is dropped.
     pub(super) fn tick(&mut self) -> Result<(), redb::Error> {
+        self.ticked = true;
         self.expire()?;
         self.outcome.touched.extend(self.ledger.unwritten.iter().cloned());
         self.retain(&self.ledger.all_partitions())

@@ -193,8 +193,8 @@ impl Worker {
     #[expect(clippy::disallowed_methods, reason = "how long the disk takes, in real time")]
     fn apply(&mut self, writes: &[Write]) -> Result<Vec<Answer>, disk::Error> {
         if self.ledger.is_none() {
-            let (now, config) = (self.now, self.config.clone());
-            self.ledger = Some(self.with(|database| table::load(database, now, &config))?);
+            let now = self.now;
+            self.ledger = Some(self.with(|database| table::load(database, now))?);
         }
         let Some(mut ledger) = self.ledger.take() else { return Ok(Vec::new()) };
         let (now, config, began) = (self.now, self.config.clone(), std::time::Instant::now());
@@ -227,10 +227,10 @@ impl Worker {
     }
 
     fn load(&mut self) -> Result<(), String> {
-        let (now, config) = (self.now, self.config.clone());
-        let mut loaded = self.with(|database| table::load(database, now, &config));
+        let now = self.now;
+        let mut loaded = self.with(|database| table::load(database, now));
         if let Err(disk::Error::Replaced { .. }) = loaded {
-            loaded = self.with(|database| table::load(database, now, &config));
+            loaded = self.with(|database| table::load(database, now));
         }
         self.ledger = Some(loaded.map_err(|error| error.to_string())?);
         Ok(())

@@ -122,13 +122,16 @@ impl Work<'_> {
             let Partition { number, tail, head, .. } = *partition;
             let tail_at_ns = partition.tail_at_ns.unwrap_or(NO_TIME);
             partitions.insert((topic.as_str(), *index), (number, tail, head, tail_at_ns))?;
-            for (group, flight) in &mut partition.flights {
+            // Deliveries alone can wait for the next tick.
+            let due = |flight: &Flight| flight.settled || self.ticked;
+            for (group, flight) in partition.flights.iter_mut().filter(|(_, flight)| due(flight)) {
                 flights.insert((topic.as_str(), *index, group.as_str()), (flight.number, flight.cursor))?;
                 write_pending(&mut self.pending, flight, now)?;
             }
         }
-        let touched = &self.outcome.touched;
-        self.ledger.unwritten.retain(|place| !touched.contains(place));
+        if self.ticked {
+            self.ledger.unwritten.clear();
+        }
         let mut meta = transaction.open_table(META)?;
         table::write_meta(&mut meta, self.ledger)?;
         Ok(self.outcome)
@@ -136,18 +139,17 @@ impl Work<'_> {
 }
 
 fn write_pending(
-    pending: &mut Table<'_, (u32, u64), (i64, u32)>,
+    pending: &mut Table<'_, (u32, u64), (i64, u64, u32)>,
     flight: &mut Flight,
     now: Now,
 ) -> Result<(), redb::Error> {
     let number = flight.number;
     let (changed, removed) = flight.take_changes();
     for (offset, entry) in changed {
-        let due_ns = entry.due.map_or(NO_TIME, |due| {
-            let left = due.saturating_duration_since(now.mono).as_nanos();
-            now.wall_ns.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
-        });
-        pending.insert((number, offset), (due_ns, entry.deliveries))?;
+        let left = entry.due.map(|due| due.saturating_duration_since(now.mono).as_nanos());
+        let left_ns = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX));
+        let due_ns = left_ns.map_or(NO_TIME, |left_ns| now.wall_ns.saturating_add_unsigned(left_ns));
+        pending.insert((number, offset), (due_ns, left_ns.unwrap_or(0), entry.deliveries))?;
     }
     for offset in removed {
         pending.remove((number, offset))?;
