@@ -17,6 +17,7 @@
 
 mod chunk;
 mod config;
+mod error;
 mod flight;
 mod ledger;
 mod message;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::Config;
+pub use self::error::Error;
 pub use self::ledger::{GroupState, PartitionState, TopicState};
 pub use self::message::{Message, MessageId, NewMessage, Origin, Produce, Produced, Pull, Settle, Verdict};
 pub use self::metrics::Metrics;
@@ -48,7 +50,6 @@ pub use self::name::{DEAD, MAX_NAME_BYTES};
 pub use self::parcel::{Consumer, Parcel};
 pub use self::worker::Status;
 use self::worker::{Command, Worker};
-use crate::disk;
 use crate::disk::keeper::Keeper;
 use crate::disk::medium::{File, Medium};
 
@@ -96,51 +97,6 @@ const VERIFY_UP_TO_BYTES: u64 = 128 << 20;
 
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;
-
-/// Why something was not done; nothing of it was then.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A setting that cannot be.
-    #[error("queue: {0}")]
-    Config(String),
-    /// The file cannot be opened; see [`disk::Error`].
-    #[error("queue: {0}")]
-    Open(#[from] disk::Error),
-    /// The thread that owns the file could not be started.
-    #[error("queue: cannot start its thread")]
-    Thread(#[source] std::io::Error),
-    /// A name, a number or a batch that cannot be.
-    #[error("{0}")]
-    Invalid(String),
-    /// More bytes or records than are ever taken.
-    #[error("{what} is {size}, at most {limit} are taken")]
-    TooLarge {
-        /// What is too large.
-        what: &'static str,
-        /// Its size.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// One topic, partition or group more than there may be.
-    #[error("{0}")]
-    TooMany(String),
-    /// Groups have that much to acknowledge already.
-    #[error("{0}")]
-    Full(String),
-    /// Requests come faster than the disk takes them.
-    #[error("queue: too many requests wait for the disk")]
-    Busy,
-    /// No such topic, partition or group.
-    #[error("{0}")]
-    Unknown(String),
-    /// The disk does not take it.
-    #[error("queue disk: {0}")]
-    Disk(String),
-    /// The receiver is stopping.
-    #[error("queue is closed")]
-    Closed,
-}
 
 /// When a command was given.
 #[derive(Clone, Copy, Debug)]

@@ -35,6 +35,16 @@ impl Role {
         Self::start_by(Command::new(sextant()), role, listen, dir, args)
     }
 
+    /// A role on a free port with these variables in its environment.
+    ///
+    /// # Errors
+    /// When it ends instead, with its log.
+    pub fn start_with(variables: &[(&str, &str)], role: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(sextant());
+        command.envs(variables.iter().copied());
+        Self::start_by(command, role, "127.0.0.1:0", dir, args)
+    }
+
     /// A role on a free port without these capabilities (`setpriv`'s list: `-all`, `-bpf,-perfmon`).
     ///
     /// # Errors

@@ -28,6 +28,8 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
+    /// The receiver's queue: Redis Streams
+    Queue,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
     /// A walk over all processes in the kernel: /proc
@@ -42,6 +44,7 @@ impl What {
             Self::Bss => "bss",
             Self::Node => "node",
             Self::Pods => "pods",
+            Self::Queue => "queue",
             Self::Runqlat => "runqlat",
             Self::Tasks => "tasks",
             Self::Usage => "usage",
@@ -53,6 +56,7 @@ impl What {
         match self {
             Self::Bss => &[("bpftool", "bpftool")],
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
+            Self::Queue => &[("redis-server", "redis-server")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Node | Self::Tasks | Self::Usage => &[],
         }
@@ -70,7 +74,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }
     }
-    if matches!(args.what, What::Node) {
+    if matches!(args.what, What::Node | What::Queue) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::receiver::exposition::FleetCollector;
+use crate::http::receiver::queue::Door;
 use crate::http::receiver::{ReceiverState, router};
 use crate::http::{self, Common, Parts, Role, serve};
 use crate::queue::{self, Queue};
@@ -80,7 +81,8 @@ pub async fn run(config: Config) -> Result<()> {
         sources: health(&mut supervisor, &store, &queue),
         draining: draining.clone(),
     });
-    let state = ReceiverState::new(common.clone(), ingest, queue.clone(), config.queue.max_streams);
+    let state =
+        ReceiverState::new(common.clone(), ingest, Door::new(queue.clone(), config.queue.max_streams));
     let (timed, token) = (queue.clone(), supervisor.token(Phase::Http));
     supervisor.critical(Phase::Http, "queue's deadlines", async move {
         timed.keep_time(token).await;

@@ -34,7 +34,6 @@ use crate::api::envelope::{Enveloped, Failure, Message};
 use crate::api::nodes::Nodes;
 use crate::api::pods::FleetPodPidsList;
 use crate::api::scheduler::event::NodeHistory;
-use crate::queue::Queue;
 use crate::receiver::ingest::{Ingest, IngestError};
 
 pub mod exposition;
@@ -51,19 +50,15 @@ const LOOKS: usize = 4;
 pub struct ReceiverState {
     common: Common,
     ingest: Arc<Ingest>,
-    queue: Queue,
-    /// Room for consumers' streams.
-    consumers: Arc<Semaphore>,
-    max_consumers: usize,
+    queue: queue::Door,
     /// Room for those who look through the whole fleet.
     looks: Arc<Semaphore>,
 }
 
 impl ReceiverState {
-    /// From what both roles need, the receiver's door, and its queue with as many streams as it may serve.
-    pub fn new(common: Common, ingest: Arc<Ingest>, queue: Queue, max_consumers: usize) -> Self {
-        let consumers = Arc::new(Semaphore::new(max_consumers));
-        Self { common, ingest, queue, consumers, max_consumers, looks: Arc::new(Semaphore::new(LOOKS)) }
+    /// From what both roles need, the door for batches and the one of the queue.
+    pub fn new(common: Common, ingest: Arc<Ingest>, queue: queue::Door) -> Self {
+        Self { common, ingest, queue, looks: Arc::new(Semaphore::new(LOOKS)) }
     }
 }
 

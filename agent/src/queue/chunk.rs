@@ -1,7 +1,7 @@
 //! Records as they lie on disk: some of one partition together, so that a row of the table is worth its page.
 //!
 //! ```text
-//! crc32 (4, over the partition's number, the first offset and all that follows) | records (4) | newest at_ns (8)
+//! crc32 (4, over the partition's number, the first offset and all that follows) | records (4) | last kept at (8)
 //! per record: at_ns (8) | length of origin (2) | length of payload (4) | origin | payload
 //! origin: epoch (4) | partition (4) | offset (8) | deliveries (4) | group
 //! ```
@@ -24,20 +24,21 @@ pub(super) struct Builder {
     partition: u32,
     pub(super) first: u64,
     count: u32,
-    newest_at_ns: i64,
+    kept_at_ns: i64,
     stored: Vec<u8>,
 }
 
 impl Builder {
     pub(super) fn new(partition: u32, first: u64) -> Self {
-        Self { partition, first, count: 0, newest_at_ns: i64::MIN, stored: vec![0; HEAD_BYTES] }
+        Self { partition, first, count: 0, kept_at_ns: i64::MIN, stored: vec![0; HEAD_BYTES] }
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.count >= FULL_RECORDS || self.stored.len() >= FULL_BYTES
     }
 
-    pub(super) fn push(&mut self, at_ns: i64, origin: Option<&Origin>, payload: &[u8]) {
+    /// A record that was produced at `at_ns` and is kept since `kept_at_ns`: later, if it is a dead letter.
+    pub(super) fn push(&mut self, at_ns: i64, kept_at_ns: i64, origin: Option<&Origin>, payload: &[u8]) {
         let origin = origin.map(encode_origin).unwrap_or_default();
         // Names and payloads are limited long before these widths.
         let origin_len = u16::try_from(origin.len()).unwrap_or(u16::MAX);
@@ -47,14 +48,14 @@ impl Builder {
         self.stored.extend_from_slice(&payload_len.to_le_bytes());
         self.stored.extend_from_slice(&origin);
         self.stored.extend_from_slice(payload);
-        self.newest_at_ns = self.newest_at_ns.max(at_ns);
+        self.kept_at_ns = self.kept_at_ns.max(kept_at_ns);
         self.count += 1;
     }
 
     /// The row's value.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.stored[4..8].copy_from_slice(&self.count.to_le_bytes());
-        self.stored[8..16].copy_from_slice(&self.newest_at_ns.to_le_bytes());
+        self.stored[8..16].copy_from_slice(&self.kept_at_ns.to_le_bytes());
         let checksum = checksum(self.partition, self.first, &self.stored[4..]);
         self.stored[..4].copy_from_slice(&checksum.to_le_bytes());
         self.stored
@@ -99,8 +100,8 @@ pub(super) fn parse(partition: u32, first: u64, stored: &[u8]) -> Option<Vec<Pla
     Some(places)
 }
 
-/// When the newest record of the chunk was produced; of a damaged one whatever is there.
-pub(super) fn newest_at_ns(stored: &[u8]) -> i64 {
+/// Since when the last record of the chunk is kept; of a damaged one whatever is there.
+pub(super) fn kept_at_ns(stored: &[u8]) -> i64 {
     let bytes = stored.get(8..16).and_then(|bytes| bytes.first_chunk::<8>());
     bytes.map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
@@ -153,7 +154,7 @@ mod tests {
             let origin = Origin { id, group: "g".to_owned(), deliveries: 5 };
             let mut builder = Builder::new(7, 100);
             for (index, payload) in payloads.iter().enumerate() {
-                builder.push(i64::try_from(index).unwrap(), (index % 2 == 1).then_some(&origin), payload);
+                builder.push(-1, i64::try_from(index).unwrap(), (index % 2 == 1).then_some(&origin), payload);
             }
             let mut stored = builder.finish();
             let places = parse(7, 100, &stored).unwrap();
@@ -162,7 +163,7 @@ mod tests {
                 prop_assert_eq!(&stored[place.payload.clone()], payload.as_slice());
                 prop_assert_eq!(place.origin(&stored), (index % 2 == 1).then_some(origin.clone()));
             }
-            prop_assert_eq!(newest_at_ns(&stored), i64::try_from(payloads.len()).unwrap() - 1);
+            prop_assert_eq!(kept_at_ns(&stored), i64::try_from(payloads.len()).unwrap() - 1);
             // In another place it is damage too.
             prop_assert!(parse(7, 101, &stored).is_none() && parse(8, 100, &stored).is_none());
             let bit = bit.index(stored.len() * 8);

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// When which record of which flight is due: the number of the flight, the record's offset.
 pub(super) type Due = BTreeSet<(Instant, u32, u64)>;
 
+/// Stands for a consumer that stayed and has gone.
+const GONE: u64 = u64::MAX;
+
 /// A delivered record.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -19,7 +22,7 @@ pub(super) struct Entry {
     pub(super) due: Option<Instant>,
     /// When it was delivered last.
     pub(super) since: Option<Instant>,
-    /// The consumer that holds it, 0 if nobody known does.
+    /// The consumer that holds it; 0 is one that does not stay, or nobody.
     pub(super) consumer: u64,
     /// It has a row on disk.
     stored: bool,
@@ -174,7 +177,7 @@ impl Flight {
     /// The consumer has gone; what it holds may still be acknowledged by its id.
     pub(super) fn orphan(&mut self, consumer: u64) {
         for entry in self.pending.values_mut().filter(|entry| entry.consumer == consumer) {
-            entry.consumer = 0;
+            entry.consumer = GONE;
         }
     }
 
@@ -183,11 +186,11 @@ impl Flight {
         let lost: Vec<u64> = self
             .pending
             .range(offset.saturating_add(1)..)
-            .filter(|(_, entry)| entry.consumer == 0 && entry.since.is_some() && entry.due.is_some())
+            .filter(|(_, entry)| entry.consumer == GONE)
             .map(|(offset, _)| *offset)
             .collect();
         for offset in lost {
-            self.undeliver(due, offset, 0);
+            self.undeliver(due, offset, GONE);
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Partition {
     pub(super) tail: u64,
     /// The offset that the next record takes.
     pub(super) head: u64,
-    /// When the newest record of the first chunk was produced, ns since the epoch; none if it is empty.
+    /// Since when the last record of the first chunk is kept, ns since the epoch; none if it is empty.
     pub(super) tail_at_ns: Option<i64>,
     /// What each group has of it.
     pub(super) flights: BTreeMap<String, Flight>,

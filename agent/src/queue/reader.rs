@@ -14,11 +14,13 @@ pub(super) enum Found {
     Gap { next: u64, damaged: bool },
 }
 
+/// The chunk that was read last.
 struct Current {
     partition: u32,
     first: u64,
     stored: AccessGuard<'static, &'static [u8]>,
-    places: Vec<Place>,
+    /// None if it is damaged.
+    places: Option<Vec<Place>>,
 }
 
 /// See the module.
@@ -40,42 +42,39 @@ impl Reader {
         offset: u64,
         fits: impl FnOnce(usize) -> bool,
     ) -> Result<Option<Found>, redb::Error> {
-        if !self.has(partition, offset) {
-            self.current = None;
-            let mut before = self.chunks.range((partition, 0)..=(partition, offset))?;
-            if let Some(entry) = before.next_back() {
-                let (key, stored) = entry?;
-                let first = key.value().1;
-                let places = chunk::parse(partition, first, stored.value());
-                let damaged = places.is_none();
-                self.current = Some(Current { partition, first, stored, places: places.unwrap_or_default() });
-                if damaged {
-                    return self.gap(partition, offset, true).map(Some);
-                }
-            }
+        if self.place(partition, offset).is_none() {
+            self.seek(partition, offset)?;
         }
-        if !self.has(partition, offset) {
-            return self.gap(partition, offset, false).map(Some);
-        }
-        let Some(current) = &self.current else { return self.gap(partition, offset, false).map(Some) };
-        let place = usize::try_from(offset - current.first).ok().and_then(|index| current.places.get(index));
-        let Some(place) = place else { return self.gap(partition, offset, false).map(Some) };
+        let Some((stored, place)) = self.place(partition, offset) else {
+            return self.gap(partition, offset).map(Some);
+        };
         if !fits(place.payload.len()) {
             return Ok(None);
         }
-        let stored = current.stored.value();
         let (origin, payload) = (place.origin(stored), stored[place.payload.clone()].to_vec());
         Ok(Some(Found::Record { at_ns: place.at_ns, origin, payload }))
     }
 
-    fn has(&self, partition: u32, offset: u64) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            current.partition == partition
-                && (current.first..current.first + current.places.len() as u64).contains(&offset)
-        })
+    /// The record, if it is in the current chunk.
+    fn place(&self, partition: u32, offset: u64) -> Option<(&[u8], &Place)> {
+        let current = self.current.as_ref().filter(|current| current.partition == partition)?;
+        let index = usize::try_from(offset.checked_sub(current.first)?).ok()?;
+        Some((current.stored.value(), current.places.as_ref()?.get(index)?))
     }
 
-    fn gap(&self, partition: u32, offset: u64, damaged: bool) -> Result<Found, redb::Error> {
+    /// Makes the chunk current that has the record, if there is one.
+    fn seek(&mut self, partition: u32, offset: u64) -> Result<(), redb::Error> {
+        let before = self.chunks.range((partition, 0)..=(partition, offset))?.next_back();
+        self.current = before.transpose()?.map(|(key, stored)| {
+            let first = key.value().1;
+            let places = chunk::parse(partition, first, stored.value());
+            Current { partition, first, stored, places }
+        });
+        Ok(())
+    }
+
+    fn gap(&self, partition: u32, offset: u64) -> Result<Found, redb::Error> {
+        let damaged = self.current.as_ref().is_some_and(|current| current.places.is_none());
         let mut after = self.chunks.range((partition, offset.saturating_add(1))..=(partition, u64::MAX))?;
         let next = after.next().transpose()?.map_or(u64::MAX, |(key, _)| key.value().1);
         Ok(Found::Gap { next, damaged })

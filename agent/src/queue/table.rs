@@ -3,7 +3,7 @@
 //! ```text
 //! meta       "queue"                 -> Meta as JSON
 //! topics     name                    -> TopicRow as JSON
-//! partitions (topic, index)          -> number, tail, head, newest at_ns of the first chunk (least: none)
+//! partitions (topic, index)          -> number, tail, head, when the first chunk's last came (least: none)
 //! flights    (topic, index, group)   -> number, cursor
 //! pending    (flight, offset)        -> when due, ns since the epoch (least: now); ns until then when it was
 //!                                       written; deliveries

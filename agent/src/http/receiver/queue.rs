@@ -11,22 +11,45 @@
 //!
 //! Errors are plain text, as the reference's are.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::ReceiverState;
 use crate::api::queue as wire;
 use crate::http::ApiError;
 use crate::http::error::Text;
-use crate::queue::{Error, MAX_PARTITIONS, Message, TopicState};
+use crate::queue::{Error, GroupState, MAX_PARTITIONS, Message, PartitionState, Queue, TopicState};
 
 pub mod consume;
 pub mod produce;
 pub mod settle;
 mod stream;
+
+/// Pulls under way at once: with an answer of 1 MiB each, as records and as JSON, 128 MiB.
+const PULLS: usize = 64;
+
+/// The queue, and room for those who consume.
+#[derive(Clone, Debug)]
+pub struct Door {
+    queue: Queue,
+    streams: Arc<Semaphore>,
+    max_streams: usize,
+    pulls: Arc<Semaphore>,
+}
+
+impl Door {
+    /// To this queue, for so many streams at once.
+    pub fn new(queue: Queue, max_streams: usize) -> Self {
+        let (streams, pulls) = (Arc::new(Semaphore::new(max_streams)), Arc::new(Semaphore::new(PULLS)));
+        Self { queue, streams, max_streams, pulls }
+    }
+}
 
 /// When a disk that took nothing is asked again.
 const DISK_RETRY_S: u64 = 2;
@@ -115,7 +138,7 @@ fn shown(topic: &str, message: Message) -> wire::Message {
         (status = 503, body = str, content_type = "text/plain")))]
 pub(super) async fn topics(State(receiver): State<ReceiverState>, asked: Asked) -> Result<Response, Text> {
     let verbose = parameters(asked)?.verbose.is_some_and(|value| !matches!(&*value, "0" | "false"));
-    let topics = receiver.queue.topics(verbose).await?;
+    let topics = receiver.queue.queue.topics(verbose).await?;
     if !verbose {
         let of = |topic: TopicState| (topic.name, topic.partitions.iter().map(|one| one.index).collect());
         return Ok(Json(topics.into_iter().map(of).collect::<wire::Topics>()).into_response());
@@ -127,13 +150,13 @@ pub(super) async fn topics(State(receiver): State<ReceiverState>, asked: Asked) 
 
 fn verbose_topic(topic: TopicState, now_ns: i64) -> wire::Topic {
     let age_ms = |at_ns: i64| u64::try_from(now_ns.saturating_sub(at_ns) / 1_000_000).unwrap_or(0);
-    let group = |group: crate::queue::GroupState| wire::Group {
+    let group = |group: GroupState| wire::Group {
         group: group.name,
         lag: group.lag,
         in_flight: group.in_flight,
         oldest_age_ms: group.oldest_at_ns.map(age_ms),
     };
-    let partition = |partition: crate::queue::PartitionState| wire::Partition {
+    let partition = |partition: PartitionState| wire::Partition {
         partition: partition.index,
         records: partition.records,
         depth: partition.depth,

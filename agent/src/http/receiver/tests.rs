@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::exposition::FleetCollector;
+use super::queue::Door;
 use super::*;
 use crate::api::pods::Pods;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, identity, post, samples, status};
 use crate::http::{Config, Parts, Role, metrics};
-use crate::queue;
+
+use crate::queue::{self, Queue};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
 
@@ -57,7 +59,7 @@ async fn receiver_with(config: Config) -> Receiver {
         sources: watch::channel(Vec::new()).1,
         draining: CancellationToken::new(),
     });
-    let state = ReceiverState::new(common.clone(), door, queue.clone(), 3);
+    let state = ReceiverState::new(common.clone(), door, Door::new(queue.clone(), 3));
     Receiver { router: router(&state), common, queue, _dir: dir }
 }
 

@@ -14,7 +14,7 @@ struct First {
     /// Its key, if it is there.
     key: Option<u64>,
     size_bytes: u64,
-    /// The offset behind it, and when the newest record of the next chunk was produced.
+    /// The offset behind it, and since when the last record of the next chunk is kept.
     end: u64,
     next_at_ns: Option<i64>,
 }
@@ -55,7 +55,7 @@ impl Work<'_> {
         let first = chunks.next().transpose()?;
         let first = first.map(|(key, stored)| (key.value().1, stored.value().len() as u64));
         let next = chunks.next().transpose()?;
-        let next = next.map(|(key, stored)| (key.value().1, chunk::newest_at_ns(stored.value())));
+        let next = next.map(|(key, stored)| (key.value().1, chunk::kept_at_ns(stored.value())));
         Ok(Some(First {
             number,
             key: first.map(|(key, _)| key),

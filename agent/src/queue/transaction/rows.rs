@@ -46,7 +46,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Puts a record behind the others; its partition is there.
+    /// Puts a record behind the others; its partition is there. It was produced at `at_ns`.
     pub(super) fn append(
         &mut self,
         topic: &str,
@@ -55,15 +55,15 @@ impl Work<'_> {
         origin: Option<&Origin>,
         payload: &[u8],
     ) -> Result<MessageId, redb::Error> {
-        let epoch = self.ledger.epoch;
+        let (epoch, kept_at_ns) = (self.ledger.epoch, self.now.wall_ns);
         let Some(partition) = self.ledger.partition_mut(topic, index) else {
             return Err(redb::Error::Corrupted("a record without its partition".to_owned()));
         };
         let (number, offset) = (partition.number, partition.head);
         partition.head += 1;
-        partition.tail_at_ns.get_or_insert(at_ns);
+        partition.tail_at_ns.get_or_insert(kept_at_ns);
         let builder = self.fresh.entry(number).or_insert_with(|| Builder::new(number, offset));
-        builder.push(at_ns, origin, payload);
+        builder.push(at_ns, kept_at_ns, origin, payload);
         if builder.is_full() {
             self.write_chunk(number)?;
         }

@@ -8,18 +8,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Duration, timeout};
 
-use super::{Asked, ReceiverState, number, parameters, shown, stream};
+use super::{Asked, Door, ReceiverState, number, parameters, shown, stream};
 use crate::api::queue as wire;
 use crate::http::ApiError;
 use crate::http::error::Text;
 use crate::http::stream::LAST_EVENT_ID;
-use crate::queue::{MAX_PULL, MessageId, Pull};
+use crate::queue::{MAX_PULL, MessageId, Parcel, Pull};
 
 /// Longest wait of a pull: half of what a request may take.
 const MAX_WAIT_MS: u64 = 5_000;
 
-/// Bytes of a pull's records: an answer of a few MiB.
-const PULL_BYTES: usize = 4 << 20;
+/// Bytes of a pull's records; a single larger one is given alone.
+const PULL_BYTES: usize = 1 << 20;
 
 /// Records that a stream's client may hold without a word, unless it says how many.
 const CREDIT: usize = 100;
@@ -45,6 +45,9 @@ pub(in super::super) async fn consume(
     let asked = parameters(asked)?;
     let max: Option<usize> = number("max", asked.max.as_deref())?;
     let wait_ms: u64 = number("wait_ms", asked.wait_ms.as_deref())?.unwrap_or(0);
+    if wait_ms > MAX_WAIT_MS {
+        return Err(ApiError::Query { name: "wait_ms", why: format!("at most {MAX_WAIT_MS}") }.into());
+    }
     let credit: usize = number("credit", asked.credit.as_deref())?.unwrap_or(CREDIT);
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse::<MessageId>().ok());
     let mut pull = Pull {
@@ -53,37 +56,41 @@ pub(in super::super) async fn consume(
         group: asked.group,
         max_messages: max.unwrap_or(stream::PAGE),
         max_bytes: if max.is_some() { PULL_BYTES } else { stream::PAGE_BYTES },
-        wait: wait_ms > 0,
+        wait: max.is_some() && wait_ms > 0,
         make: true,
         consumer: 0,
         credit: if max.is_some() { MAX_PULL } else { credit },
         after,
     };
+    let door = &receiver.queue;
     if max.is_some() {
-        if wait_ms > MAX_WAIT_MS {
-            return Err(ApiError::Query { name: "wait_ms", why: format!("at most {MAX_WAIT_MS}") }.into());
-        }
-        let topic = pull.topic.clone();
-        let pulled = if pull.wait {
-            timeout(Duration::from_millis(wait_ms), receiver.queue.pull(pull)).await.ok().transpose()?
-        } else {
-            Some(receiver.queue.pull(pull).await?)
-        };
-        let messages = pulled.map(|parcel| parcel.take_all()).unwrap_or_default();
-        let messages = messages.into_iter().map(|message| shown(&topic, message)).collect();
-        return Ok(Json(wire::Messages { messages }).into_response());
+        return answer(door, pull, Duration::from_millis(wait_ms)).await;
     }
-    let Ok(slot) = Arc::clone(&receiver.consumers).try_acquire_owned() else {
+    let Ok(slot) = Arc::clone(&door.streams).try_acquire_owned() else {
         receiver.common.metrics.streams_refused.inc();
-        let (limit, setting) = (receiver.max_consumers, "[queue] max_streams");
+        let (limit, setting) = (door.max_streams, "[queue] max_streams");
         return Err(ApiError::TooManyStreams { limit, setting }.into());
     };
-    let consumer = receiver.queue.consumer(&pull.topic, &pull.group);
+    let consumer = door.queue.consumer(&pull.topic, &pull.group);
     pull.consumer = consumer.number();
     // A first look, so that what cannot be is refused in words and not by a stream that ends.
-    let first = receiver.queue.pull(pull.clone()).await?;
+    let first = door.queue.pull(pull.clone()).await?;
     (pull.wait, pull.make, pull.after) = (true, false, None);
     Ok(stream::respond(&receiver, pull, first, consumer, slot))
+}
+
+/// What there is, or the first that comes within `patience`.
+async fn answer(door: &Door, pull: Pull, patience: Duration) -> Result<Response, Text> {
+    let _slot = door.pulls.try_acquire().map_err(|_| ApiError::Busy { retry_after_s: 1 })?;
+    let topic = pull.topic.clone();
+    let pulled = if pull.wait {
+        timeout(patience, door.queue.pull(pull)).await.ok().transpose()?
+    } else {
+        Some(door.queue.pull(pull).await?)
+    };
+    let messages = pulled.map(Parcel::take_all).unwrap_or_default();
+    let messages = messages.into_iter().map(|message| shown(&topic, message)).collect();
+    Ok(Json(wire::Messages { messages }).into_response())
 }
 
 /// Forgets a group: what it has not acknowledged holds nothing back any more.
@@ -96,6 +103,6 @@ pub(in super::super) async fn forget(
     asked: Asked,
 ) -> Result<StatusCode, Text> {
     let asked = parameters(asked)?;
-    receiver.queue.forget_group(&asked.topic, &asked.group).await?;
+    receiver.queue.queue.forget_group(&asked.topic, &asked.group).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -37,7 +37,7 @@ pub(in super::super) async fn single(
     let payload = payload(&bytes)?;
     let key = asked.key.clone();
     let batch = batch(asked, vec![NewMessage { key, payload }])?;
-    let produced = receiver.queue.produce(batch).await?;
+    let produced = receiver.queue.queue.produce(batch).await?;
     let id = produced.ids.first().map(ToString::to_string).unwrap_or_default();
     Ok(Json(wire::Produced { id }))
 }
@@ -65,7 +65,7 @@ pub(in super::super) async fn several(
     // Megabytes of JSON take milliseconds: not on the threads that answer others.
     let decoding = tokio::task::spawn_blocking(move || messages(&bytes, key.as_deref()));
     let messages = decoding.await.map_err(|error| ApiError::Encode(error.to_string()))??;
-    let produced = receiver.queue.produce(batch(asked, messages)?).await?;
+    let produced = receiver.queue.queue.produce(batch(asked, messages)?).await?;
     let ids = produced.ids.iter().map(ToString::to_string).collect();
     Ok(Json(wire::ProducedBatch { ids, duplicate: produced.duplicate }))
 }

@@ -98,7 +98,7 @@ async fn settle(
     let known: Vec<Option<MessageId>> = names.iter().map(|name| name.parse().ok()).collect();
     let ids: Vec<MessageId> = known.iter().flatten().copied().collect();
     let settle = Settle { topic: asked.topic, group: asked.group, partition, verdict, ids };
-    let mut done = receiver.queue.settle(settle).await?.into_iter();
+    let mut done = receiver.queue.queue.settle(settle).await?.into_iter();
     let count = names.len();
     let failed: Vec<String> = names
         .into_iter()

@@ -59,7 +59,7 @@ pub(super) fn respond(
 ) -> Response {
     receiver.common.metrics.streams.inc();
     let open = Open {
-        queue: receiver.queue.clone(),
+        queue: receiver.queue.queue.clone(),
         pull,
         parcel: first,
         greeted: false,
