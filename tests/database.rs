@@ -48,7 +48,7 @@ fn node(dir: &Path, variables: &[(&str, &str)]) -> Role {
     std::fs::write(dir.join("node.toml"), config).unwrap();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let args = ["--config", &path("node.toml"), "--unix-socket", &path("node.sock")];
-    Role::start_told(variables, "node", &dir.join("node"), &args).unwrap()
+    Role::start_with(variables, "node", &dir.join("node"), &args).unwrap()
 }
 
 /// The latest sample, with the reasons of what it lacks. Each figure is a number that is not negative, or has a reason.

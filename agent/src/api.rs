@@ -13,6 +13,7 @@ pub mod health;
 pub mod inspect;
 pub mod nodes;
 pub mod pods;
+pub mod queue;
 pub mod record;
 pub mod runqueue;
 pub mod scheduler;

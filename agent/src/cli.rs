@@ -131,12 +131,21 @@ pub struct RootArgs {
     pub var_root: Option<PathBuf>,
 }
 
-/// Flags of `sextant receiver`.
+/// Flags of `sextant receiver`. Those of the queue have the reference's variables.
 #[derive(Debug, Default, Args)]
 pub struct ReceiverArgs {
     /// Flags of both roles.
     #[command(flatten)]
     pub shared: Shared,
+    /// Records of a queue's partition that wait to be acknowledged, beyond which producing is refused [default: 2000]
+    #[arg(long, env = "QUEUE_SIZE", value_name = "RECORDS")]
+    pub queue_size: Option<u64>,
+    /// Time to acknowledge a delivered record in, such as 30s, 2m [default: 30s]
+    #[arg(long, env = "VISIBILITY_TIMEOUT", value_name = "DURATION")]
+    pub visibility_timeout: Option<String>,
+    /// Partitions of topics that are made from now on [default: 4]
+    #[arg(long, env = "PARTITIONS_PER_TOPIC", value_name = "NUMBER")]
+    pub partitions_per_topic: Option<u32>,
 }
 
 /// What the node tells a worker.

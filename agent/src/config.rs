@@ -25,7 +25,7 @@ use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
 use crate::sources::database::prometheus::Prometheus;
 use crate::sources::{database, pods, runqlat, scheduler, usage};
-use crate::{http, mysql, store, telemetry, workloads};
+use crate::{http, mysql, queue, store, telemetry, workloads};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -73,6 +73,8 @@ pub struct Config {
     pub receiver: Receiver,
     /// `[store]`: records on the receiver's disk.
     pub store: store::Config,
+    /// `[queue]`: the receiver's queue.
+    pub queue: queue::Config,
 }
 
 /// `[node]`
@@ -173,7 +175,7 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
         config.forward.receiver.clone_from(&args.receiver);
     }
     if let Some(text) = &args.interval {
-        match text.parse::<jiff::SignedDuration>().ok().and_then(|d| u64::try_from(d.as_millis()).ok()) {
+        match milliseconds(text) {
             Some(interval_ms) => {
                 config.node.interval_ms = interval_ms;
                 config.pods.interval_ms = interval_ms.max(PODS_INTERVAL_MIN_MS);
@@ -193,6 +195,7 @@ pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
         config.receiver.listen.clone_from(&args.shared.listen);
     }
     replace(&mut config.receiver.data_dir, args.shared.data_dir.as_ref());
+    apply_queue(&mut config.queue, args, &mut errors);
     validate(&config, &mut errors);
     finish(config, errors)
 }
@@ -266,6 +269,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         forward: section(&mut table, "forward", &mut errors),
         receiver: section(&mut table, "receiver", &mut errors),
         store: section(&mut table, "store", &mut errors),
+        queue: section(&mut table, "queue", &mut errors),
     };
     for unknown in table.keys() {
         errors.push(format!(
@@ -291,6 +295,24 @@ fn apply_shared(log: &mut telemetry::Config, shared: &Shared) {
     replace(&mut log.format, shared.log_format.as_ref());
     replace(&mut log.filter, shared.log.as_ref());
     *log = std::mem::take(log).louder(shared.verbose);
+}
+
+fn apply_queue(queue: &mut queue::Config, args: &ReceiverArgs, errors: &mut Vec<String>) {
+    replace(&mut queue.queue_size, args.queue_size.as_ref());
+    replace(&mut queue.partitions_per_topic, args.partitions_per_topic.as_ref());
+    if let Some(text) = &args.visibility_timeout {
+        match milliseconds(text) {
+            Some(timeout_ms) => queue.visibility_timeout_ms = timeout_ms,
+            None => {
+                errors.push(format!("--visibility-timeout: `{text}` is no duration; try 500ms, 30s or 2m"));
+            }
+        }
+    }
+}
+
+/// `500ms`, `30s`, `1m30s`.
+fn milliseconds(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::SignedDuration>().ok()?.as_millis()).ok()
 }
 
 fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
@@ -348,6 +370,9 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
         && !is_http_url(url)
     {
         errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+    }
+    if let Err(error) = config.queue.check() {
+        errors.push(format!("[queue] {error}"));
     }
     if let Err(error) = config.actions.key_digests() {
         errors.push(format!("[actions] {error}"));

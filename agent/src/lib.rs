@@ -14,6 +14,7 @@ pub mod host;
 pub mod http;
 pub mod kernel;
 pub mod mysql;
+pub mod queue;
 pub mod receiver;
 pub mod sources;
 pub mod store;

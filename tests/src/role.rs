@@ -39,7 +39,7 @@ impl Role {
     ///
     /// # Errors
     /// When it ends instead, with its log.
-    pub fn start_told(variables: &[(&str, &str)], role: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+    pub fn start_with(variables: &[(&str, &str)], role: &str, dir: &Path, args: &[&str]) -> Result<Self> {
         let mut command = Command::new(sextant());
         command.envs(variables.iter().copied());
         Self::start_by(command, role, "127.0.0.1:0", dir, args)

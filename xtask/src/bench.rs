@@ -30,6 +30,8 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
+    /// The receiver's queue: Redis Streams
+    Queue,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
     /// How exact anomalies are: stress-ng
@@ -47,6 +49,7 @@ impl What {
             Self::Network => "network",
             Self::Node => "node",
             Self::Pods => "pods",
+            Self::Queue => "queue",
             Self::Runqlat => "runqlat",
             Self::Stress => "stress",
             Self::Tasks => "tasks",
@@ -59,6 +62,7 @@ impl What {
         match self {
             Self::Bss => &[("bpftool", "bpftool")],
             Self::Pods => &[("prometheus-process-exporter", "prometheus-process-exporter")],
+            Self::Queue => &[("redis-server", "redis-server")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Stress => &[("stress-ng", "stress-ng")],
             Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
@@ -77,7 +81,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
         }
     }
-    if matches!(args.what, What::Network | What::Node | What::Stress) {
+    if matches!(args.what, What::Network | What::Node | What::Queue | What::Stress) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();

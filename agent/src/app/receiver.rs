@@ -1,4 +1,4 @@
-//! `sextant receiver`: store and fleet behind HTTP. Builds no source, so it needs no privilege and no host path.
+//! `sextant receiver`: store, fleet and queue behind HTTP. Builds no source, so it needs no privilege and no host path.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,8 +14,10 @@ use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::receiver::exposition::FleetCollector;
+use crate::http::receiver::queue::Door;
 use crate::http::receiver::{ReceiverState, router};
 use crate::http::{self, Common, Parts, Role, serve};
+use crate::queue::{self, Queue};
 use crate::receiver::fleet::Fleet;
 use crate::receiver::ingest::{self, Ingest};
 use crate::store::{self, Store};
@@ -33,7 +35,11 @@ pub fn openapi() -> String {
 /// What would run, in words, for `--check`.
 pub fn plan(config: &Config) -> String {
     let receiver = &config.receiver;
-    format!("receiver\nlisten on {}\nstore in {}\n", receiver.listen.join(", "), receiver.data_dir.display())
+    format!(
+        "receiver\nlisten on {}\nstore and queue in {}\n",
+        receiver.listen.join(", "),
+        receiver.data_dir.display()
+    )
 }
 
 /// Runs until a signal or a critical failure.
@@ -57,9 +63,14 @@ pub async fn run(config: Config) -> Result<()> {
     let fleet = Arc::new(Fleet::restore(&store).await?);
     let ingest = Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
 
+    let queue_metrics = queue::Metrics::register(ours);
+    let queue = Queue::open(dir, &config.queue, queue_metrics.clone(), super::wall_ns)
+        .with_context(|| format!("cannot open the queue in {}", dir.display()))?;
+
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
+    queue_metrics.register_reference(&mut registry);
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
@@ -67,39 +78,42 @@ pub async fn run(config: Config) -> Result<()> {
         clock: super::wall_ns,
         registry,
         metrics,
-        sources: store_health(&mut supervisor, &store),
+        sources: health(&mut supervisor, &store, &queue),
         draining: draining.clone(),
     });
-    let state = ReceiverState::new(common.clone(), ingest);
+    let state =
+        ReceiverState::new(common.clone(), ingest, Door::new(queue.clone(), config.queue.max_streams));
+    let (timed, token) = (queue.clone(), supervisor.token(Phase::Http));
+    supervisor.critical(Phase::Http, "queue's deadlines", async move {
+        timed.keep_time(token).await;
+        Ok::<_, Infallible>(())
+    });
     listen::announce(&bound)?;
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "http", async move {
         serve::serve(bound.listeners, router(&state), common, token, HTTP_GRACE).await;
-        // Last of all: every batch that was answered is on disk already; this closes the file in order.
+        // Last of all: what was answered is on disk already; this closes the files in order.
         store.close().await;
+        queue.close().await;
         Ok::<_, Infallible>(())
     });
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 
-/// The store as the one thing that a receiver can lack.
-fn store_health(supervisor: &mut Supervisor, store: &Store) -> watch::Receiver<Vec<SourceHealth>> {
-    let health = |status: &store::Status| {
-        let lacks: Vec<String> = status.degraded.iter().chain(&status.damage).cloned().collect();
-        let condition = if status.degraded.is_some() { Condition::Degraded } else { Condition::Up };
-        vec![SourceHealth { name: "store", condition, lacks, ..SourceHealth::default() }]
-    };
-    let mut status = store.status();
-    let (out, all) = watch::channel(health(&status.borrow_and_update()));
+/// Store and queue: what a receiver can lack.
+fn health(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
+    let (mut store, mut queue) = (store.status(), queue.status());
+    let (out, all) = watch::channel(both(&store.borrow_and_update(), &queue.borrow_and_update()));
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "health", async move {
         loop {
             tokio::select! {
                 () = token.cancelled() => return Ok::<_, Infallible>(()),
-                changed = status.changed() => if changed.is_err() { break },
+                changed = store.changed() => if changed.is_err() { break },
+                changed = queue.changed() => if changed.is_err() { break },
             }
             out.send_if_modified(|shown| {
-                let now = health(&status.borrow_and_update());
+                let now = both(&store.borrow_and_update(), &queue.borrow_and_update());
                 let changed = *shown != now;
                 *shown = now;
                 changed
@@ -109,4 +123,13 @@ fn store_health(supervisor: &mut Supervisor, store: &Store) -> watch::Receiver<V
         Ok(())
     });
     all
+}
+
+fn both(store: &store::Status, queue: &queue::Status) -> Vec<SourceHealth> {
+    let health = |name, degraded: &Option<String>, damage: &Option<String>| {
+        let lacks: Vec<String> = degraded.iter().chain(damage).cloned().collect();
+        let condition = if degraded.is_some() { Condition::Degraded } else { Condition::Up };
+        SourceHealth { name, condition, lacks, ..SourceHealth::default() }
+    };
+    vec![health("store", &store.degraded, &store.damage), health("queue", &queue.degraded, &queue.damage)]
 }

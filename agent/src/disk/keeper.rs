@@ -35,10 +35,24 @@ impl Keeper {
     /// # Errors
     /// [`Error::Locked`], or [`Error::Unavailable`] for rights and paths that waiting will not mend.
     pub fn open(medium: impl Medium, cache_bytes: usize, prepare: Prepare) -> Result<Self, Error> {
+        Self::open_large(medium, cache_bytes, u64::MAX, prepare)
+    }
+
+    /// As [`Keeper::open`], but the pages of a file beyond `verify_up_to_bytes` are not verified: opening takes
+    /// the same short time however large it is. Damage in one shows when it is read.
+    ///
+    /// # Errors
+    /// As [`Keeper::open`].
+    pub fn open_large(
+        medium: impl Medium,
+        cache_bytes: usize,
+        verify_up_to_bytes: u64,
+        prepare: Prepare,
+    ) -> Result<Self, Error> {
         let medium = Box::new(medium);
         let mut keeper =
             Self { medium, cache_bytes, prepare, database: None, reopen_at: None, replaced: None };
-        match keeper.reopen(true) {
+        match keeper.reopen(keeper.size_bytes() <= verify_up_to_bytes) {
             Err(Error::Unavailable { name, words, permanent: false }) => {
                 warn!(name, words, "database cannot be opened, will try again");
                 Ok(keeper)

@@ -80,6 +80,15 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// Groups have as much to acknowledge as a partition holds.
+    #[error("{0}")]
+    QueueFull(String),
+    /// No such topic, group or record.
+    #[error("{0}")]
+    NotInQueue(String),
+    /// More than is ever taken.
+    #[error("{0}")]
+    Oversized(String),
     /// The records cannot be stored at the moment.
     #[error("the records were not stored: {why}")]
     Degraded {
@@ -89,10 +98,12 @@ pub enum ApiError {
         retry_after_s: u64,
     },
     /// As many streams are open as may be.
-    #[error("{limit} streams are open, and no more are served at once ([http] max_streams)")]
+    #[error("{limit} streams are open, and no more are served at once ({setting})")]
     TooManyStreams {
         /// How many.
         limit: usize,
+        /// Where that is said.
+        setting: &'static str,
     },
     /// The pod map does not exist yet. The words before the colon are the reference's.
     #[error("Failed to get pod-pid mappings: {0}")]
@@ -116,9 +127,10 @@ impl ApiError {
     /// The status.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Body(BodyError::BatchTooLong(_)) | Self::TooLarge { .. } | Self::BatchTooLarge(_) => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
+            Self::Body(BodyError::BatchTooLong(_))
+            | Self::TooLarge { .. }
+            | Self::BatchTooLarge(_)
+            | Self::Oversized(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(_) | Self::Batch(_) | Self::Unreadable(_) | Self::Query { .. } | Self::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -127,9 +139,11 @@ impl ApiError {
             Self::Database(_) => StatusCode::BAD_GATEWAY,
             Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) | Self::NotInQueue(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy { .. } | Self::QueueFull(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -141,6 +155,8 @@ impl ApiError {
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s } | Self::Degraded { retry_after_s, .. } => Some(*retry_after_s),
+            // A consumer that keeps up makes room within a second.
+            Self::QueueFull(_) => Some(1),
             // Streams stay open for long.
             Self::TooManyStreams { .. } => Some(30),
             Self::NoPods(_) | Self::NotReady(_) => Some(5),
@@ -177,6 +193,24 @@ impl IntoResponse for Plain {
         let detail = self.0.to_string();
         let response = (self.0.status(), Json(Detail { detail: detail.clone() })).into_response();
         self.0.dress(response, detail)
+    }
+}
+
+/// An error as the reference's broker gives it: its text and nothing else.
+#[derive(Debug)]
+pub(super) struct Text(ApiError);
+
+impl<E: Into<ApiError>> From<E> for Text {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Text {
+    fn into_response(self) -> Response {
+        let text = self.0.to_string();
+        let response = (self.0.status(), text.clone()).into_response();
+        self.0.dress(response, text)
     }
 }
 

@@ -111,7 +111,7 @@ async fn observe(State(common): State<Common>, request: Request, next: Next) -> 
         } else {
             common.metrics.held_back_lines.inc();
         }
-    } else if is_probe(&route) {
+    } else if is_frequent(&route) {
         tracing::debug!(method, route, status, duration_us, request_id = id, "request");
     } else {
         tracing::info!(method, route, status, duration_us, request_id = id, "request");
@@ -122,9 +122,10 @@ async fn observe(State(common): State<Common>, request: Request, next: Next) -> 
     response
 }
 
-/// What machines ask every few seconds.
-fn is_probe(route: &str) -> bool {
+/// What machines ask every few seconds, or thousands of times in one.
+fn is_frequent(route: &str) -> bool {
     matches!(route, "/health" | "/healthz" | "/livez" | "/readyz" | "/ready" | "/metrics")
+        || matches!(route, "/produce" | "/produce/batch" | "/consume" | "/ack" | "/nak" | "/extend")
 }
 
 /// A closed set: the method is a metric's label.

@@ -10,7 +10,7 @@
 //!   `?node=NAME` those of one node
 //! - `GET /api/v1/stream` what arrives from nodes, as server-sent events
 //!
-//! and those of [`super::common`].
+//! those of the queue ([`queue`]) and those of [`super::common`].
 
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ use crate::receiver::ingest::{Ingest, IngestError};
 pub mod exposition;
 mod fleet_pids;
 mod pods;
+pub mod queue;
 mod stream;
 
 /// Looks through the whole fleet at a time: each may take a thread for a second, and batches need threads too.
@@ -50,14 +51,15 @@ const LOOKS: usize = 4;
 pub struct ReceiverState {
     common: Common,
     ingest: Arc<Ingest>,
+    queue: queue::Door,
     /// Room for those who look through the whole fleet.
     looks: Arc<Semaphore>,
 }
 
 impl ReceiverState {
-    /// From what both roles need and the receiver's door.
-    pub fn new(common: Common, ingest: Arc<Ingest>) -> Self {
-        Self { common, ingest, looks: Arc::new(Semaphore::new(LOOKS)) }
+    /// From what both roles need, the door for batches and the one of the queue.
+    pub fn new(common: Common, ingest: Arc<Ingest>, queue: queue::Door) -> Self {
+        Self { common, ingest, queue, looks: Arc::new(Semaphore::new(LOOKS)) }
     }
 }
 
@@ -80,7 +82,16 @@ impl ReceiverState {
         pods::pods,
         pod_pids,
         stream::stream,
-    )
+        queue::produce::single,
+        queue::produce::several,
+        queue::consume::consume,
+        queue::consume::forget,
+        queue::settle::ack,
+        queue::settle::nak,
+        queue::settle::extend,
+        queue::topics,
+    ),
+    components(schemas(crate::api::queue::Messages, crate::api::queue::Settled, crate::api::queue::Topic))
 )]
 struct ReceiverDoc;
 
@@ -101,6 +112,13 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/api/v1/pods", get(pods::pods))
         .route("/api/v1/pods/pids", get(pod_pids))
         .route("/api/v1/stream", get(stream::stream))
+        .route("/produce", post(queue::produce::single))
+        .route("/produce/batch", post(queue::produce::several))
+        .route("/consume", get(queue::consume::consume).delete(queue::consume::forget))
+        .route("/ack", post(queue::settle::ack))
+        .route("/nak", post(queue::settle::nak))
+        .route("/extend", post(queue::settle::extend))
+        .route("/topics", get(queue::topics))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)

@@ -37,13 +37,13 @@ use super::{ApiError, Common};
 use crate::api::stream::Skipped;
 
 /// Between two comments where there is nothing to say: half of what proxies wait for at least.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What clients wait before they come back, ms: a role is restarted in less.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The header with which a client comes back.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// One sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,8 @@ pub(super) fn respond<F: Feed>(common: &Common, feed: F) -> Result<Response, Api
     }
     let Ok(slot) = Arc::clone(&common.streams).try_acquire_owned() else {
         common.metrics.streams_refused.inc();
-        return Err(ApiError::TooManyStreams { limit: common.config.max_streams });
+        let (limit, setting) = (common.config.max_streams, "[http] max_streams");
+        return Err(ApiError::TooManyStreams { limit, setting });
     };
     let open = Open::new(slot, common);
     let draining = common.draining.clone();

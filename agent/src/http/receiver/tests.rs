@@ -9,20 +9,25 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::exposition::FleetCollector;
+use super::queue::Door;
 use super::*;
 use crate::api::pods::Pods;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, identity, post, samples, status};
 use crate::http::{Config, Parts, Role, metrics};
+
+use crate::queue::{self, Queue};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
 
+mod queue_routes;
 mod stream;
 
 struct Receiver {
     router: Router,
     common: Common,
+    queue: Queue,
     _dir: tempfile::TempDir,
 }
 
@@ -38,8 +43,13 @@ async fn receiver_with(config: Config) -> Receiver {
         Store::open(dir.path(), &store::Config::default(), store::Metrics::register(ours)).expect("a store");
     let fleet = Arc::new(Fleet::restore(&store).await.expect("an empty fleet"));
     let door = Arc::new(Ingest::new(store, fleet, ingest::Metrics::register(ours), || NOW_NS));
+    let queue_metrics = queue::Metrics::register(ours);
+    let reference = queue_metrics.clone();
+    let queue =
+        Queue::open(dir.path(), &queue::Config::default(), queue_metrics, || NOW_NS).expect("a queue");
     let metrics = metrics::Metrics::register(ours);
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&door), clock: || NOW_NS }));
+    reference.register_reference(&mut registry);
     let common = Common::from(Parts {
         config,
         identity: identity(Role::Receiver),
@@ -49,7 +59,8 @@ async fn receiver_with(config: Config) -> Receiver {
         sources: watch::channel(Vec::new()).1,
         draining: CancellationToken::new(),
     });
-    Receiver { router: router(&ReceiverState::new(common.clone(), door)), common, _dir: dir }
+    let state = ReceiverState::new(common.clone(), door, Door::new(queue.clone(), 3));
+    Receiver { router: router(&state), common, queue, _dir: dir }
 }
 
 fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {
@@ -301,7 +312,7 @@ async fn random_bodies_to_every_other_endpoint() {
     let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics"];
     for route in routes.as_array().expect("a list") {
         let path = route["path"].as_str().expect("text").replace("{node}", "worker-7");
-        if takes_bodies.contains(&path.as_str()) {
+        if takes_bodies.contains(&path.as_str()) || queue_routes::PATHS.contains(&path.as_str()) {
             continue;
         }
         bombard(&receiver.router, "POST", &path, "{}", 1_000, &[405]).await;

@@ -1,0 +1,343 @@
+//! `cargo xtask bench queue`: what the receiver's queue takes and gives, each record synced before it is confirmed,
+//! beside Redis Streams with `appendfsync always` on the same disk in the same run.
+//!
+//! Records are of 400 bytes. The clients share the machine with the server, so they are as plain as they can be:
+//! threads on keep-alive connections. Before anything is timed, what is produced is read back.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a benchmark starts servers, reads the clock and prints"
+)]
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use sextant::queue::{self, NewMessage, Produce, Queue};
+use sextant_tests::role::Role;
+
+const RECORD_BYTES: usize = 400;
+const BATCH: usize = 512;
+const PRODUCERS: usize = 4;
+const CONNECTIONS: usize = 32;
+const TIME: Duration = Duration::from_secs(8);
+const LATENCIES: usize = 2_000;
+const BACKLOG: usize = 1_000_000;
+
+fn main() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    println!("batches of {BATCH} x {RECORD_BYTES} B, {PRODUCERS} producers:");
+    let library = library(&dir.path().join("library"))?;
+    println!("  queue, in process              {library:>10.0} records/s   (goal: 100,000)");
+
+    let config = dir.path().join("receiver.toml");
+    std::fs::write(&config, "[queue]\nqueue_size = 100000000\nmax_size_bytes = 17179869184\n")?;
+    let config = config.to_str().context("a path of plain letters")?;
+    let receiver = Role::start("receiver", &dir.path().join("receiver"), &["--config", config])?;
+    round_trip(receiver.address())?;
+    let body = batch_body(BATCH);
+    let request = request("POST", "/produce/batch?topic=batched", &body);
+    let batched = many(PRODUCERS, |_| http(receiver.address(), &request, BATCH))?;
+    println!("  queue, over HTTP               {batched:>10.0} records/s");
+    let redis = match Redis::start(&dir.path().join("redis")) {
+        Ok(redis) => Some(redis),
+        Err(error) => {
+            println!("  Redis Streams                  not measured: {error:#}");
+            None
+        }
+    };
+    if let Some(redis) = &redis {
+        let pipeline = xadd().repeat(BATCH);
+        let rate = many(PRODUCERS, |_| redis.load(&pipeline, BATCH))?;
+        println!("  Redis Streams, pipelined       {rate:>10.0} records/s = 1 / {:.1}", batched / rate);
+    }
+
+    println!("single records, {CONNECTIONS} connections:");
+    let payload = format!("{{\"payload\":\"{}\"}}", "x".repeat(RECORD_BYTES));
+    let rate = many(CONNECTIONS, |n| {
+        let one = self::request("POST", &format!("/produce?topic=single&partition={}", n % 4), &payload);
+        http(receiver.address(), &one, 1)
+    })?;
+    println!("  queue, over HTTP               {rate:>10.0} requests/s  (goal: 12,000)");
+    if let Some(redis) = &redis {
+        let single = xadd();
+        let theirs = many(CONNECTIONS, |_| redis.load(&single, 1))?;
+        println!("  Redis Streams                  {theirs:>10.0} requests/s = 1 / {:.1}", rate / theirs);
+    }
+    drop(redis);
+
+    latency(receiver.address())?;
+    backlog(&receiver)
+}
+
+/// Records per second of `producers` threads that each do `load` for [`TIME`].
+fn many(producers: usize, load: impl Fn(usize) -> Result<usize> + Sync) -> Result<f64> {
+    let began = Instant::now();
+    let counts: Vec<Result<usize>> = thread::scope(|scope| {
+        let load = &load;
+        let threads: Vec<_> = (0..producers).map(|n| scope.spawn(move || load(n))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a producer panicked")))
+            .collect()
+    });
+    let total = counts.into_iter().sum::<Result<usize>>()?;
+    Ok(per_second(total, began.elapsed()))
+}
+
+fn per_second(count: usize, time: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / time.as_secs_f64()
+}
+
+/// The queue without HTTP.
+fn library(dir: &Path) -> Result<f64> {
+    let config =
+        queue::Config { queue_size: 100_000_000, max_size_bytes: 16 << 30, ..queue::Config::default() };
+    let queue = Queue::open(dir, &config, queue::Metrics::default(), || 0)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let total = runtime.block_on(async {
+        let began = Instant::now();
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|partition| {
+                let queue = queue.clone();
+                tokio::spawn(async move {
+                    let mut count = 0;
+                    while began.elapsed() < TIME {
+                        let message = NewMessage { key: None, payload: vec![b'x'; RECORD_BYTES] };
+                        let batch = Produce {
+                            topic: "t".to_owned(),
+                            partition: u32::try_from(partition).ok(),
+                            id: None,
+                            messages: vec![message; BATCH],
+                        };
+                        count += queue.produce(batch).await?.ids.len();
+                    }
+                    Ok::<_, queue::Error>(count)
+                })
+            })
+            .collect();
+        let mut total = 0;
+        for producer in producers {
+            total += producer.await??;
+        }
+        anyhow::Ok(per_second(total, began.elapsed()))
+    })?;
+    runtime.block_on(queue.close());
+    Ok(total)
+}
+
+fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    (head + body).into_bytes()
+}
+
+fn batch_body(count: usize) -> String {
+    let message = format!("{{\"payload\":\"{}\"}}", "x".repeat(RECORD_BYTES));
+    format!("{{\"messages\":[{}]}}", vec![message; count].join(","))
+}
+
+/// The same request again and again; how many records were confirmed.
+fn http(address: &str, request: &[u8], records: usize) -> Result<usize> {
+    let mut connection = Connection::open(address)?;
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < TIME {
+        connection.ask(request)?;
+        count += records;
+    }
+    Ok(count)
+}
+
+/// A keep-alive connection.
+struct Connection {
+    writer: TcpStream,
+    reader: BufReader<TcpStream>,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: &str) -> Result<Self> {
+        let writer = TcpStream::connect(address)?;
+        writer.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::with_capacity(64 << 10, writer.try_clone()?), writer, body: Vec::new() })
+    }
+
+    /// The body of an answer that is a success.
+    fn ask(&mut self, request: &[u8]) -> Result<&str> {
+        self.writer.write_all(request)?;
+        let (mut line, mut status, mut length) = (String::new(), String::new(), 0);
+        loop {
+            line.clear();
+            ensure!(self.reader.read_line(&mut line)? > 0, "the receiver closed the connection");
+            if status.is_empty() {
+                line.clone_into(&mut status);
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        self.body.resize(length, 0);
+        self.reader.read_exact(&mut self.body)?;
+        let body = std::str::from_utf8(&self.body)?;
+        ensure!(status.contains(" 200 "), "{}: {body}", status.trim());
+        Ok(body)
+    }
+}
+
+/// What is produced comes out.
+fn round_trip(address: &str) -> Result<()> {
+    let mut connection = Connection::open(address)?;
+    connection.ask(&request("POST", "/produce/batch?topic=check&partition=0", &batch_body(3)))?;
+    let pulled = connection.ask(&request("GET", "/consume?topic=check&group=g&max=10", ""))?;
+    let messages: serde_json::Value = serde_json::from_str(pulled)?;
+    let messages = messages["messages"].as_array().context("no messages")?;
+    ensure!(messages.len() == 3 && messages[0]["payload"] == "x".repeat(RECORD_BYTES), "{pulled}");
+    Ok(())
+}
+
+/// From before a record is sent to when a stream's client has it.
+fn latency(address: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(&request("GET", "/consume?topic=latency&partition=0&group=g&credit=1000", ""))?;
+    let mut lines = BufReader::new(stream).lines();
+    lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line == ": open")).context("no stream")??;
+    let mut producer = Connection::open(address)?;
+    let mut acks = Connection::open(address)?;
+    let mut latencies = Vec::with_capacity(LATENCIES);
+    let body = format!("{{\"payload\":\"{}\"}}", "x".repeat(RECORD_BYTES));
+    let produce = request("POST", "/produce?topic=latency&partition=0", &body);
+    for _ in 0..LATENCIES {
+        let sent = Instant::now();
+        producer.ask(&produce)?;
+        let id = loop {
+            let line = lines.next().context("the stream ended")??;
+            if let Some(id) = line.strip_prefix("id: ") {
+                break id.to_owned();
+            }
+        };
+        latencies.push(sent.elapsed());
+        acks.ask(&request("POST", "/ack?topic=latency&group=g", &format!("{{\"id\":\"{id}\"}}")))?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    latencies.sort_unstable();
+    let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3;
+    println!("produced to read from a stream: p50 {:.2} ms, p99 {:.2} ms   (goal: p99 10)", at(500), at(990));
+    Ok(())
+}
+
+/// A long backlog, produced and drained, and the memory that it takes.
+fn backlog(receiver: &Role) -> Result<()> {
+    let mut connection = Connection::open(receiver.address())?;
+    connection.ask(&request("GET", "/consume?topic=backlog&partition=0&group=g&max=1", ""))?;
+    let before = rss_bytes(receiver.pid())?;
+    let batch = request("POST", "/produce/batch?topic=backlog&partition=0", &batch_body(1_000));
+    for _ in 0..BACKLOG / 1_000 {
+        connection.ask(&batch)?;
+    }
+    let filled = rss_bytes(receiver.pid())?;
+    let (began, mut drained, mut most) = (Instant::now(), 0, filled);
+    let pull = request("GET", "/consume?topic=backlog&partition=0&group=g&max=1000", "");
+    while drained < BACKLOG {
+        let pulled: serde_json::Value = serde_json::from_str(connection.ask(&pull)?)?;
+        let messages = pulled["messages"].as_array().context("no messages")?;
+        ensure!(!messages.is_empty(), "{drained} of {BACKLOG} came out");
+        let mut body = "{\"ids\":[".to_owned();
+        for (n, message) in messages.iter().enumerate() {
+            write!(body, "{}{}", if n > 0 { "," } else { "" }, message["id"])?;
+        }
+        connection.ask(&request("POST", "/ack?topic=backlog&group=g", &(body + "]}")))?;
+        drained += messages.len();
+        most = most.max(rss_bytes(receiver.pid())?);
+    }
+    println!(
+        "a backlog of {BACKLOG}: drained at {:.0} records/s; RSS {:.0} MB before, {:.0} with it, {:.0} at most",
+        per_second(drained, began.elapsed()),
+        mega(before),
+        mega(filled),
+        mega(most)
+    );
+    Ok(())
+}
+
+/// A Redis server of our own; killed when dropped.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--dir"])
+            .arg(dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start redis-server")?;
+        let redis = Self { child, port };
+        for _ in 0..200 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(redis);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        bail!("redis-server does not listen")
+    }
+
+    /// The same commands again and again; how many were answered.
+    fn load(&self, commands: &[u8], count: usize) -> Result<usize> {
+        let mut writer = TcpStream::connect(("127.0.0.1", self.port))?;
+        writer.set_nodelay(true)?;
+        let mut reader = BufReader::with_capacity(64 << 10, writer.try_clone()?);
+        let (began, mut total, mut line) = (Instant::now(), 0, String::new());
+        while began.elapsed() < TIME {
+            writer.write_all(commands)?;
+            for _ in 0..count {
+                // `$15`, then the id.
+                line.clear();
+                reader.read_line(&mut line)?;
+                ensure!(line.starts_with('$'), "redis: {line}");
+                line.clear();
+                reader.read_line(&mut line)?;
+            }
+            total += count;
+        }
+        Ok(total)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `XADD s * p PAYLOAD`
+fn xadd() -> Vec<u8> {
+    let payload = "x".repeat(RECORD_BYTES);
+    format!("*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\np\r\n${RECORD_BYTES}\r\n{payload}\r\n")
+        .into_bytes()
+}
+
+fn rss_bytes(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "whole megabytes are shown")]
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
