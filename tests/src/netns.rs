@@ -370,9 +370,22 @@ impl Worker {
     /// # Errors
     /// No binary.
     pub fn spawn(order: &Value, seconds: u64) -> Result<Self> {
+        Self::spawn_by(Command::new(sextant()), order, seconds)
+    }
+
+    /// Starts one without these capabilities (`setpriv`'s list: `-net_admin,-bpf`); its last word.
+    ///
+    /// # Errors
+    /// No binary, no `setpriv`.
+    pub fn without(capabilities: &str, order: &Value) -> Result<Value> {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--bounding-set", capabilities, "--inh-caps", capabilities]).arg(sextant());
+        Self::spawn_by(setpriv, order, 60)?.ended()
+    }
+
+    fn spawn_by(mut command: Command, order: &Value, seconds: u64) -> Result<Self> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let deadline_ns = (u64::try_from(now.tv_sec)? + seconds) * 1_000_000_000;
-        let mut command = Command::new(sextant());
         command.args(["network-worker", "--order", &order.to_string()]);
         command.args(["--deadline-ns", &deadline_ns.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
