@@ -143,6 +143,9 @@ fn rates(lab: &Lab) -> Result<()> {
             let shape = (u64::from(rate) / 1_000, 1_000, (u64::from(rate) / 625_000).max(1));
             let sent = || stream(Side::Target, lab, at(PEER[0])?, shape);
             match under(lab, &fault, sent) {
+                Ok((_, Some(told))) if told.seen["overflowed"] == 0 => {
+                    line.push_str(&format!("   {name} not measured: the sender is slower"));
+                }
                 Ok((arrivals, _)) => {
                     let (first, last) = arrivals.first().zip(arrivals.last()).context("nothing arrived")?;
                     let bits = (arrivals.len() - 1) as f64 * 1_042.0 * 8.0;

@@ -237,6 +237,14 @@ fn what_cannot_be_is_refused_with_its_reason_and_leaves_nothing() {
         let error = Worker::start(&order, 60).unwrap_err().to_string();
         assert!(error.contains(words), "{order}: {error}");
     }
+    for (capabilities, words) in [
+        ("-net_admin", "CAP_NET_ADMIN"),
+        ("-bpf,-sys_admin", "CAP_BPF, CAP_SYS_ADMIN"),
+        ("-sys_admin", "CAP_SYS_ADMIN (for the network namespaces of others)"),
+    ] {
+        let last = Worker::without(capabilities, &lab.order(&delay)).unwrap();
+        assert!(last["error"].as_str().unwrap().contains(words), "{capabilities}: {last}");
+    }
     assert_eq!(lab.shown().unwrap(), before);
     assert_eq!(left_behind(&lab, &before).unwrap(), Vec::<String>::new());
 }

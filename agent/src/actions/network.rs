@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ enum Refusal {
     Tap(io::Error),
     #[error("{}: no cgroup of the unified hierarchy as its root sees it", .0.display())]
     Cgroup(PathBuf),
-    #[error("{}{}", .0.said(), if has_tcx() { String::new() } else { format!("; {}", old_kernel()) })]
+    #[error("{}", .0.said())]
     Program(#[from] LoadError),
     #[error("a thread for the target's network namespace: {0}")]
     Thread(io::Error),
@@ -72,10 +72,14 @@ enum Refusal {
 /// Begins a fault that [`Order::check`] passes; over when the result is dropped or this process ends.
 ///
 /// # Errors
-/// Why not, with what would help; nothing was left behind.
+/// Why not, with all that this process or kernel lacks for it; nothing was left behind.
 pub fn begin(order: &Order) -> Result<Running, String> {
     order.check().map_err(|invalid| invalid.to_string())?;
-    lanes(order).map(|lanes| Running::new(lanes, &order.fault)).map_err(|refusal| refusal.to_string())
+    let lanes = lanes(order).map_err(|refusal| match probe() {
+        Ok(()) => refusal.to_string(),
+        Err(lacks) => format!("{refusal}; {lacks}"),
+    })?;
+    Ok(Running::new(lanes, &order.fault))
 }
 
 /// Whether this process may do this on this kernel, without doing any of it.
@@ -85,7 +89,8 @@ pub fn begin(order: &Order) -> Result<Running, String> {
 pub fn probe() -> Result<(), String> {
     let mut lacks = Vec::new();
     if !has_tcx() {
-        lacks.push(old_kernel());
+        let (major, minor) = TCX_SINCE;
+        lacks.push(format!("links of programs to interfaces (TCX), which Linux has since {major}.{minor}"));
     }
     if let Err(errno) = open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         lacks.push(format!("{DEVICE}: {errno}"));
@@ -97,7 +102,7 @@ pub fn probe() -> Result<(), String> {
         (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN (for the network namespaces of others)"),
     ];
     lacks.extend(wanted.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| (*name).to_owned()));
-    if lacks.is_empty() { Ok(()) } else { Err(format!("network anomalies lack {}", lacks.join(", "))) }
+    if lacks.is_empty() { Ok(()) } else { Err(format!("network anomalies need {}", lacks.join(", "))) }
 }
 
 fn has_tcx() -> bool {
@@ -106,11 +111,6 @@ fn has_tcx() -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
     // One that cannot be read is tried.
     numbers.next().zip(numbers.next()).is_none_or(|version| version >= TCX_SINCE)
-}
-
-fn old_kernel() -> String {
-    let (major, minor) = TCX_SINCE;
-    format!("links of programs to interfaces (TCX), which Linux has since {major}.{minor}")
 }
 
 /// Attaches to every interface or to none, from a thread that moves into the target's network namespace and ends there.
@@ -125,7 +125,6 @@ fn lanes(order: &Order) -> Result<Vec<Lane>, Refusal> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("netns".to_owned());
         let inside = builder.spawn_scoped(scope, || {
-            use std::os::fd::AsFd as _;
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|errno| fail(errno.into()))?;
             lanes_here(order)

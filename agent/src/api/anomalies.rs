@@ -27,6 +27,7 @@ pub type Wrong = action::Invalid;
 /// Where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalyTarget)]
 pub enum Target {
     /// The whole node.
     Node,
@@ -43,6 +44,7 @@ pub enum Target {
 /// When.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AnomalySchedule)]
 pub struct Schedule {
     /// Until the first run, s.
     #[serde(default)]
@@ -62,6 +64,7 @@ const fn once() -> u32 {
 /// What `POST /api/v1/anomalies` takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AnomalyRequest)]
 pub struct Request {
     /// `cpu`, `memory`, `disk`, `network` or `process`.
     pub kind: String,
@@ -119,6 +122,7 @@ fn kinds() -> String {
 
 /// What was achieved in the time before a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyPoint)]
 pub struct Point {
     /// Since the start of the run, s.
     pub at_s: f64,
@@ -128,6 +132,7 @@ pub struct Point {
 
 /// A step of a plan and its undo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyStep)]
 pub struct Step {
     /// What it does.
     pub does: String,
@@ -141,6 +146,7 @@ pub struct Step {
 
 /// An anomaly as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyView)]
 pub struct View {
     /// Names it.
     pub id: String,
@@ -185,6 +191,7 @@ pub struct View {
 
 /// A record: an anomaly began, or is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyEvent)]
 pub struct Event {
     /// Wall time, ns since the epoch.
     pub at_ns: i64,
@@ -225,6 +232,7 @@ impl From<AnomalyEvent> for Event {
 
 /// What `GET /api/v1/anomalies` answers, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyList)]
 pub struct List {
     /// They may be provoked.
     pub enabled: bool,
@@ -236,6 +244,7 @@ pub struct List {
 
 /// What `DELETE /api/v1/anomalies` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnomalyStoppedAll)]
 pub struct StoppedAll {
     /// How many were active.
     pub stopped: usize,

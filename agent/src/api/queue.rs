@@ -47,6 +47,7 @@ pub struct ProducedBatch {
 
 /// A delivered record: `data` of an event, or one of [`Messages`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QueueMessage)]
 pub struct Message {
     /// Its name, for `POST /ack`.
     pub id: String,

@@ -10,7 +10,8 @@ mod packet;
 use core::ptr::read_volatile;
 
 use agent_ebpf::network::{
-    ADDRESS_BYTES, Counts, INCOMING, MAX_PEERS, ONLY_PEERS, ONLY_PORTS, PORT_WORDS, Settings,
+    ADDRESS_BYTES, CERTAIN, Counts, INCOMING, MAX_PEERS, MEMORY_PACKETS, ONLY_PEERS, ONLY_PORTS, PORT_WORDS,
+    Settings,
 };
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
@@ -96,7 +97,7 @@ extern "C" fn sextant_sieve(skb: *mut __sk_buff) -> i32 {
         let pieces = u64::from((*skb).gso_segs.max(1));
         (*counts).matched += pieces;
         (*counts).matched_bytes += u64::from((*skb).len);
-        if chance(setting!(loss)) {
+        if hits(setting!(loss), &raw mut (*counts).loss_debt, pieces) {
             (*counts).dropped += pieces;
             return bpf_redirect(NOWHERE, 0) as i32;
         }
@@ -105,7 +106,7 @@ extern "C" fn sextant_sieve(skb: *mut __sk_buff) -> i32 {
             (*skb).mark = mark;
             return bpf_redirect(relay, 0) as i32;
         }
-        if chance(setting!(duplicate)) {
+        if hits(setting!(duplicate), &raw mut (*counts).duplicate_debt, pieces) {
             let before = (*skb).mark;
             // The copy comes by here again, and goes on by its mark.
             (*skb).mark = mark;
@@ -142,10 +143,23 @@ fn direction() -> u64 {
     if setting!(flags) & INCOMING == 0 { 0 } else { INGRESS }
 }
 
+/// Throws for so many packets that are one here, with a chance of [`CERTAIN`] that makes up for throws before.
+///
+/// # Safety
+/// `debt` is this CPU's own.
 #[inline(always)]
-fn chance(of: u64) -> bool {
-    // SAFETY: the helper takes nothing.
-    of != 0 && u64::from(unsafe { bpf_get_prandom_u32() }) < of
+unsafe fn hits(chance: u64, debt: *mut i64, pieces: u64) -> bool {
+    if chance == 0 || chance >= CERTAIN {
+        return chance != 0;
+    }
+    // SAFETY: by the caller's promise; the helper takes nothing.
+    unsafe {
+        let owed = chance as i64 + *debt / MEMORY_PACKETS as i64;
+        let hit = i64::from(bpf_get_prandom_u32()) < owed;
+        let pieces = pieces as i64;
+        *debt += pieces * chance as i64 - if hit { pieces * CERTAIN as i64 } else { 0 };
+        hit
+    }
 }
 
 #[inline(always)]

@@ -2,10 +2,12 @@
 //!
 //! A packet may be lost, come twice, be damaged; then it waits its turn on the slow line, if there is one, and after that
 //! the delay. When memory or the line's patience is at its end the newest packet is dropped and counted, as a full
-//! switch does.
+//! switch does. Shares are exact in the long run: dice that came out wrong are made up for.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+use agent_ebpf::network::MEMORY_PACKETS;
 
 use super::order::Fault;
 use crate::kernel::tap::HEADER_BYTES;
@@ -54,26 +56,53 @@ pub(super) struct Queue {
     /// When the slow line of each interface is free again.
     free_ns: Vec<u64>,
     random: Random,
+    dice: [Dice; 4],
     pub(super) tally: Tally,
+}
+
+/// What is diced for, in the order of its dice.
+#[derive(Clone, Copy)]
+enum What {
+    Loss,
+    Duplicate,
+    Corrupt,
+    Reorder,
 }
 
 impl Queue {
     pub(super) fn new(fault: Fault, lanes: usize, seed: u64) -> Self {
         let (held, free_ns) = (BinaryHeap::new(), vec![0; lanes]);
-        Self { fault, held, held_bytes: 0, turn: 0, free_ns, random: Random(seed), tally: Tally::default() }
+        let Fault { loss_percent, duplicate_percent, corrupt_percent, reorder_percent, .. } = fault;
+        let dice = [loss_percent, duplicate_percent, corrupt_percent, reorder_percent];
+        let dice = dice.map(|percent| Dice { share: percent / 100.0, debt: 0.0 });
+        Self {
+            fault,
+            held,
+            held_bytes: 0,
+            turn: 0,
+            free_ns,
+            random: Random(seed),
+            dice,
+            tally: Tally::default(),
+        }
     }
 
     /// Takes in a frame that came now.
     pub(super) fn push(&mut self, lane: usize, frame: &[u8], now_ns: u64) {
-        let Fault { loss_percent, duplicate_percent, .. } = self.fault;
-        if self.random.hits(loss_percent) {
+        if self.hits(What::Loss) {
             self.tally.dropped += 1;
             return;
         }
-        if self.random.hits(duplicate_percent) && self.hold(lane, frame, now_ns) {
+        if self.hits(What::Duplicate) && self.hold(lane, frame, now_ns) {
             self.tally.duplicated += 1;
         }
         self.hold(lane, frame, now_ns);
+    }
+
+    fn hits(&mut self, what: What) -> bool {
+        let Self { dice, random, .. } = self;
+        // There is one for each.
+        dice.get_mut(what as usize).is_some_and(|dice| dice.hits(random))
     }
 
     /// False when there was no room.
@@ -84,10 +113,10 @@ impl Queue {
             return false;
         };
         let mut frame: Box<[u8]> = frame.into();
-        if self.random.hits(self.fault.corrupt_percent) && self.random.damage(&mut frame) {
+        if self.hits(What::Corrupt) && self.random.damage(&mut frame) {
             self.tally.corrupted += 1;
         }
-        let due_ns = if self.random.hits(self.fault.reorder_percent) {
+        let due_ns = if self.hits(What::Reorder) {
             self.tally.reordered += 1;
             through_ns
         } else {
@@ -135,6 +164,25 @@ impl Queue {
     }
 }
 
+/// Dice that make up for what came out wrong before.
+#[derive(Clone, Copy, Debug)]
+struct Dice {
+    share: f64,
+    /// Hits that should have been and were not.
+    debt: f64,
+}
+
+impl Dice {
+    fn hits(&mut self, random: &mut Random) -> bool {
+        if self.share <= 0.0 || self.share >= 1.0 {
+            return self.share > 0.0;
+        }
+        let hit = random.share() < self.share + self.debt / f64::from(MEMORY_PACKETS);
+        self.debt += self.share - if hit { 1.0 } else { 0.0 };
+        hit
+    }
+}
+
 /// `SplitMix64`: even, fast and good enough for dice.
 #[derive(Debug)]
 struct Random(u64);
@@ -152,9 +200,10 @@ impl Random {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// 0 to below 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    fn hits(&mut self, percent: f64) -> bool {
-        percent > 0.0 && ((self.next() >> 11) as f64) * 100.0 < percent * (1_u64 << 53) as f64
+    const fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Flips a bit of what IP carries, so that whoever has a checksum notices; false where there is nothing to flip.

@@ -3,10 +3,12 @@
 //! One thread, the caller's, before ordinary tasks where the kernel allows that: what it does late is delay that nobody
 //! asked for. It rests after every [`BUSY_NS`] of work, so that a flood of packets takes most of a CPU and never all.
 
+use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::thread::set_current_timer_slack;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -112,8 +114,9 @@ impl Running {
         }
         if !self.begun {
             self.begun = true;
-            // Refused is late by what other tasks take: reported.
             self.seen.realtime = go_first().is_ok();
+            // Refused is late by what other tasks take, which is reported; the clock at least is exact.
+            let _coarser = set_current_timer_slack(NonZeroU64::new(1));
         }
         loop {
             let work = self.release(now_ns())? + self.receive()?;

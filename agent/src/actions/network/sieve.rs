@@ -29,7 +29,7 @@ const MAX_STATISTICS_BYTES: u64 = 1 << 20;
 pub(super) struct Lane {
     /// Keeps the programs attached.
     _ebpf: Ebpf,
-    counts: PerCpuArray<MapData, [u64; 4]>,
+    counts: PerCpuArray<MapData, [u64; 6]>,
     released: Array<MapData, u64>,
     pub(super) tap: Option<Tap>,
     name: String,
@@ -165,7 +165,7 @@ fn settings(order: &Order, cgroup: Option<(u64, u64)>, relay: u32, target: u32) 
     }
 }
 
-/// Nobody else's: marks that others give have few bits, or high ones only.
+/// Drawn for every fault, so that nobody else gives it; never 0, which is no mark.
 fn mark() -> u32 {
     let [a, b, c, d, ..] = uuid::Uuid::new_v4().into_bytes();
     u32::from_ne_bytes([a, b, c, d]) | 1

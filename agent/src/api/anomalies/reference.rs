@@ -103,6 +103,7 @@ fn type_of(anomaly: &Anomaly) -> String {
 
 /// `{"status":"success","message":"..."}`, the reference's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReferenceAnomalyStatus)]
 pub struct Status {
     /// Always `success`.
     pub status: String,
@@ -119,6 +120,7 @@ impl Status {
 
 /// `{"detail":"..."}`: every answer of the reference backend that is no success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReferenceAnomalyDetail)]
 pub struct Detail {
     /// What went wrong.
     pub detail: String,
@@ -126,6 +128,7 @@ pub struct Detail {
 
 /// One of `GET /api/anomaly/active`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReferenceAnomalyActive)]
 pub struct Active {
     /// Names it.
     pub id: String,

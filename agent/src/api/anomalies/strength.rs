@@ -12,6 +12,7 @@ mod from;
 /// How strong, as answers say it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = AnomalyStrength)]
 pub enum Strength {
     /// Of `cpu`.
     Cpu(Cpu),
@@ -28,6 +29,7 @@ pub enum Strength {
 /// Of what a percentage is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalyBase)]
 pub enum Base {
     /// One core, for each worker.
     #[default]
@@ -39,6 +41,7 @@ pub enum Base {
 /// How the kernel schedules a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalyClass)]
 pub enum Class {
     /// As the node's other tasks.
     #[default]
@@ -58,6 +61,7 @@ pub enum Class {
 /// CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AnomalyCpu)]
 pub struct Cpu {
     /// Above 0, up to 100.
     pub percent: f64,
@@ -84,6 +88,7 @@ pub struct Cpu {
 /// Memory: one of `bytes` and `percent`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AnomalyMemory)]
 pub struct Memory {
     /// In all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +107,7 @@ pub struct Memory {
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "mode", rename_all = "lowercase", deny_unknown_fields)]
+#[schema(as = AnomalyDisk)]
 pub enum Disk {
     /// Reads and writes at a rate: one of `bytes_per_s` and `operations_per_s`.
     Load {
@@ -164,6 +170,7 @@ const fn all() -> f64 {
 /// A network: at least one of the first seven, or `partition`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = AnomalyNetwork)]
 pub struct Network {
     /// What every packet waits, ms.
     #[serde(skip_serializing_if = "is_none")]
@@ -217,6 +224,7 @@ fn is_none(value: &f64) -> bool {
 /// A protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalyProtocol)]
 pub enum Protocol {
     /// All that IPv4 and IPv6 carry.
     #[default]
@@ -232,6 +240,7 @@ pub enum Protocol {
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalyDirection)]
 pub enum Direction {
     /// What the target sends.
     #[default]
@@ -243,6 +252,7 @@ pub enum Direction {
 /// Processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
+#[schema(as = AnomalyProcess)]
 pub enum Process {
     /// They stand still until it is over.
     Pause {},
@@ -257,6 +267,7 @@ pub enum Process {
 /// What ends a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AnomalySignal)]
 pub enum Signal {
     /// `SIGKILL`.
     #[default]

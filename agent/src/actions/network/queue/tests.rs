@@ -73,6 +73,27 @@ fn shares_are_what_was_asked_for() {
 }
 
 #[test]
+fn shares_of_ten_thousand_are_closer_than_dice_alone() {
+    for percent in [0.5, 10.0, 50.0, 90.0] {
+        for seed in 0..200 {
+            let mut queue = Queue::new(Fault { loss_percent: percent, ..Fault::default() }, 1, seed);
+            for _ in 0..10_000 {
+                queue.push(0, &frame(0)[..0], 0);
+                queue.due(0);
+            }
+            let share = queue.tally.dropped as f64 / 100.0;
+            assert!((share - percent).abs() < 0.4, "seed {seed}: {share} instead of {percent}");
+        }
+    }
+    // Still dice: runs of five losses at 50 % are as frequent as chance has them.
+    let mut dice = Dice { share: 0.5, debt: 0.0 };
+    let mut random = Random(1);
+    let throws: Vec<bool> = (0..100_000).map(|_| dice.hits(&mut random)).collect();
+    let runs = throws.windows(5).filter(|throws| throws.iter().all(|hit| *hit)).count() as f64 / 1e5;
+    assert!((runs * 32.0 - 1.0).abs() < 0.1, "{runs}");
+}
+
+#[test]
 fn certainty_and_nothing_are_exact() {
     for (percent, wanted) in [(0.0, 0), (100.0, 1_000)] {
         let mut queue = queue(Fault { loss_percent: percent, ..Fault::default() });
