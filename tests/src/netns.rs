@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
-use sextant::kernel::realtime::go_first;
+use sextant::kernel::policy::go_first;
 
 use crate::role::sextant;
 
