@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sextant_tests::provoke::{CONFIG, KEY, allow, ask, workers};
 use sextant_tests::role::{Role, eventually};
-use sextant_tests::scheduler::{Kind, Scheduler, state, undisturbed};
+use sextant_tests::scheduler::{Kind, Scheduler, state};
 
 use crate::containerd::{Containerd, Pod};
 
@@ -57,39 +57,37 @@ fn a_load_of_a_container_is_in_its_cgroup_and_its_class_and_dies_with_the_node()
 
 #[test]
 fn the_schedulers_own_process_is_spared_unless_forced_and_then_the_kernel_ejects() -> Result<()> {
-    undisturbed(|| {
-        let dir = tempfile::tempdir()?;
-        let node = node(dir.path())?;
-        let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
-        let target = json!({"pid": scheduler.pid()});
-        let mut body =
-            json!({"kind": "process", "target": target, "strength": {"action": "pause"}, "duration": 20});
-        let refused = eventually(PATIENCE, "the node knows whose process it is", || {
-            let mut dry = body.clone();
-            dry["dry_run"] = json!(true);
-            let (status, answer) = provoke(&node, &dry)?;
-            ensure!(status == 409, "{answer}");
-            Ok(answer)
-        })?;
-        ensure!(refused.to_string().contains("force"), "{refused}");
-        ensure!(state()? == "enabled", "nothing happened to it");
-        body["force"] = json!(true);
-        // The answer may come only when the kernel schedules again.
-        let (status, view) = provoke(&node, &body)?;
-        ensure!(status == 201, "{view}");
-        eventually(PATIENCE, "the kernel ejects it", || {
-            let now = state()?;
-            ensure!(now == "disabled", "{now}");
-            Ok(())
-        })?;
-        let path = format!("/api/v1/anomalies/{}", view["id"].as_str().context("id")?);
-        let over = eventually(PATIENCE, "it is over", || {
-            let (_, view) = ask(&node.url, "GET", &path, None, None)?;
-            ensure!(view["state"] != "running", "{view}");
-            Ok(view)
-        })?;
-        ensure!(over["steps"][0]["undone"] == true, "{over}");
-        ensure!(node.stop()? == Some(0), "stops in order");
+    let dir = tempfile::tempdir()?;
+    let node = node(dir.path())?;
+    let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
+    let target = json!({"pid": scheduler.pid()});
+    let mut body =
+        json!({"kind": "process", "target": target, "strength": {"action": "pause"}, "duration": 20});
+    let refused = eventually(PATIENCE, "the node knows whose process it is", || {
+        let mut dry = body.clone();
+        dry["dry_run"] = json!(true);
+        let (status, answer) = provoke(&node, &dry)?;
+        ensure!(status == 409, "{answer}");
+        Ok(answer)
+    })?;
+    ensure!(refused.to_string().contains("force"), "{refused}");
+    ensure!(state()? == "enabled", "nothing happened to it");
+    body["force"] = json!(true);
+    // The answer may come only when the kernel schedules again.
+    let (status, view) = provoke(&node, &body)?;
+    ensure!(status == 201, "{view}");
+    eventually(PATIENCE, "the kernel ejects it", || {
+        let now = state()?;
+        ensure!(now == "disabled", "{now}");
         Ok(())
-    })
+    })?;
+    let path = format!("/api/v1/anomalies/{}", view["id"].as_str().context("id")?);
+    let over = eventually(PATIENCE, "it is over", || {
+        let (_, view) = ask(&node.url, "GET", &path, None, None)?;
+        ensure!(view["state"] != "running", "{view}");
+        Ok(view)
+    })?;
+    ensure!(over["steps"][0]["undone"] == true, "{over}");
+    ensure!(node.stop()? == Some(0), "stops in order");
+    Ok(())
 }

@@ -97,23 +97,25 @@ trait Task {
     }
 }
 
-/// Runs a worker to its end; false when it could not begin, or could not end well.
-pub fn run(order: Order) -> bool {
-    let guarded = order.guarded();
-    let deadline_ns = order.deadline_ns;
-    let ended = begin(order).and_then(|mut task| {
-        say(&Line::Joined { joined: true });
-        let worked = work(task.as_mut(), deadline_ns, guarded);
-        // Whatever happened: what can be undone is.
-        worked.and(task.end())
-    });
-    match ended {
+/// Runs a worker to its end, by an [`Order`] in JSON; false when it could not begin, or could not end well.
+pub fn run(order: &str) -> bool {
+    let order = serde_json::from_str(order).map_err(|error| format!("order: {error}"));
+    match order.and_then(carry_out) {
         Ok(()) => true,
         Err(error) => {
             say(&Line::Failed { error });
             false
         }
     }
+}
+
+fn carry_out(order: Order) -> Result<(), String> {
+    let (guarded, deadline_ns) = (order.guarded(), order.deadline_ns);
+    let mut task = begin(order)?;
+    say(&Line::Joined { joined: true });
+    let worked = work(task.as_mut(), deadline_ns, guarded);
+    // Whatever happened: what can be undone is.
+    worked.and(task.end())
 }
 
 fn begin(order: Order) -> Result<Box<dyn Task>, String> {

@@ -1,13 +1,12 @@
 //! The hidden verbs that workers of anomalies and workloads are started with.
 
-use crate::actions::{Order, worker};
+use crate::actions::worker;
 use crate::cli::{WorkerArgs, WorkloadWorkerArgs};
 use crate::workloads;
 
 /// Runs a worker to its end; false when it could not begin.
 pub fn run(args: &WorkerArgs) -> bool {
-    // Who calls it by hand sees its exit status.
-    serde_json::from_str::<Order>(&args.order).is_ok_and(worker::run)
+    worker::run(&args.order)
 }
 
 /// Runs a workload's worker to its end.

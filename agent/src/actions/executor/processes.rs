@@ -24,6 +24,8 @@ use crate::actions::worker::{Line, undo_changes};
 pub const VERB: &str = "anomaly-worker";
 /// A process of an overloaded machine begins within seconds; its group's quota may be tiny.
 const BEGIN_MS: i64 = 5_000;
+/// Time that passed while nobody was scheduled, this thread included, is no answer: it waits this much longer, awake.
+const GRACE_MS: i64 = 1_000;
 /// A killed process that does not end is in a frozen group or in the kernel's hands: looked at again later.
 const END_MS: i64 = 2_000;
 /// A guardian sees its pipe close within a period, and writes a few lines.
@@ -152,7 +154,7 @@ impl Worker {
     /// Waits for its first line.
     fn begins(&mut self) -> Result<(), String> {
         fcntl_setfl(&self.reports, OFlags::NONBLOCK).map_err(|errno| format!("a worker's pipe: {errno}"))?;
-        if !readable(&self.reports, BEGIN_MS) {
+        if !readable(&self.reports, BEGIN_MS) && !readable(&self.reports, GRACE_MS) {
             return Err(format!("a worker did not begin within {BEGIN_MS} ms"));
         }
         // Written at once, so read at once.
