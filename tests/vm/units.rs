@@ -163,6 +163,8 @@ fn refused(lack: &str) -> bool {
 }
 
 fn install() -> Result<()> {
+    // What a test before left running would keep its file; the first time there is none.
+    let _none_yet = systemctl(&["stop", "sextant-node", "sextant-receiver"]);
     fs::copy(sextant(), "/usr/bin/sextant").context("cannot install the binary")?;
     for (path, text) in FILES {
         write(path, text)?;
