@@ -25,7 +25,7 @@ pub const VERB: &str = "anomaly-worker";
 /// A process of an overloaded machine begins within seconds; its group's quota may be tiny.
 const BEGIN_MS: i64 = 5_000;
 /// Time that passed while nobody was scheduled, this thread included, is no answer: it waits this much longer, awake.
-const GRACE_MS: i64 = 1_000;
+const GRACE_MS: i64 = 5_000;
 /// A killed process that does not end is in a frozen group or in the kernel's hands: looked at again later.
 const END_MS: i64 = 2_000;
 /// A guardian sees its pipe close within a period, and writes a few lines.
