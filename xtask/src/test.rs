@@ -97,7 +97,7 @@ fn test() -> Result<()> {
     cargo(&["build", "--quiet", "--package", "sextant"])?;
     // Noted in the cache, where the packaging tests look for them.
     tools::all(&Cache::open()?)?;
-    cargo(&["test", "--quiet"])
+    cargo(&["test", "--quiet", "--no-fail-fast"])
 }
 
 /// For those who read the code: private items are documented too, and linked to.
