@@ -23,6 +23,7 @@ use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
+use crate::http::keys::{Config as Keys, KeyConfig, Required, Scope};
 use crate::sources::database::prometheus::Prometheus;
 use crate::sources::{database, pods, runqlat, scheduler, usage};
 use crate::{http, mysql, queue, store, telemetry, workloads};
@@ -45,6 +46,8 @@ pub struct Config {
     pub log: telemetry::Config,
     /// `[http]`: limits of both roles' API.
     pub http: http::Config,
+    /// `[keys]`: who may do what over HTTP.
+    pub keys: Keys,
     /// `[node]`: the node agent.
     pub node: Node,
     /// `[host]`: where the host is mounted.
@@ -158,7 +161,7 @@ impl std::fmt::Display for Errors {
 /// The configuration of `sextant node`.
 pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
-    apply_shared(&mut config.log, &args.shared);
+    apply_shared(&mut config, &args.shared);
     apply_roots(&mut config.host, &args.roots);
     apply_reference(&mut config, &mut errors, variable);
     let node = &mut config.node;
@@ -190,7 +193,8 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
 /// The configuration of `sextant receiver`.
 pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
-    apply_shared(&mut config.log, &args.shared);
+    apply_shared(&mut config, &args.shared);
+    apply_reference_keys(&mut config.keys, variable);
     if !args.shared.listen.is_empty() {
         config.receiver.listen.clone_from(&args.shared.listen);
     }
@@ -210,8 +214,8 @@ pub fn load(file: Option<&Path>) -> Result<Config, Errors> {
 /// The configuration as a file; what is secret, or could be guessed back from what is printed, is `<set>`.
 pub fn dump(config: &Config) -> String {
     let mut config = config.clone();
-    for key in &mut config.actions.keys_sha256 {
-        "<set>".clone_into(key);
+    for key in &mut config.keys.key {
+        "<set>".clone_into(&mut key.sha256);
     }
     // Plain structs with string keys: there is nothing that could fail.
     toml::to_string(&config).unwrap_or_default()
@@ -255,6 +259,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
     let config = Config {
         log: section(&mut table, "log", &mut errors),
         http: section(&mut table, "http", &mut errors),
+        keys: section(&mut table, "keys", &mut errors),
         node: section(&mut table, "node", &mut errors),
         host: section(&mut table, "host", &mut errors),
         scheduler: section(&mut table, "scheduler", &mut errors),
@@ -291,7 +296,9 @@ fn section<T: DeserializeOwned + Default>(
     })
 }
 
-fn apply_shared(log: &mut telemetry::Config, shared: &Shared) {
+fn apply_shared(config: &mut Config, shared: &Shared) {
+    replace(&mut config.keys.file, shared.keys_file.as_ref());
+    let log = &mut config.log;
     replace(&mut log.format, shared.log_format.as_ref());
     replace(&mut log.filter, shared.log.as_ref());
     *log = std::mem::take(log).louder(shared.verbose);
@@ -321,6 +328,18 @@ fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
     replace(&mut roots.cgroup, args.cgroup_root.as_ref());
     replace(&mut roots.run, args.run_root.as_ref());
     replace(&mut roots.var, args.var_root.as_ref());
+}
+
+/// The variables of the reference telemetry stack, whose services ask for a key wherever they are set.
+fn apply_reference_keys(keys: &mut Keys, variable: impl Fn(&'static str) -> Option<String>) {
+    let api = (variable("API_KEY"), "API_KEY", vec![Scope::Read, Scope::Write]);
+    let service =
+        (variable("SERVICE_TOKEN"), "SERVICE_TOKEN", vec![Scope::Read, Scope::Write, Scope::Consume]);
+    for (secret, name, scopes) in [api, service] {
+        let Some(secret) = secret else { continue };
+        keys.key.push(KeyConfig::of(&secret, name, scopes));
+        keys.required.get_or_insert(Required::Everything);
+    }
 }
 
 /// The reference backend's variables; empty ones are none.
@@ -374,8 +393,8 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
     if let Err(error) = config.queue.check() {
         errors.push(format!("[queue] {error}"));
     }
-    if let Err(error) = config.actions.key_digests() {
-        errors.push(format!("[actions] {error}"));
+    if let Err(error) = config.keys.check() {
+        errors.push(format!("[keys] {error}"));
     }
     let prometheus = &config.database_source.prometheus_url;
     if !prometheus.is_empty()
@@ -487,6 +506,20 @@ mod tests {
         assert_eq!(errors.len(), 2, "{errors:?}");
         let shown = format!("{} {config:?} {errors:?}", dump(&config));
         assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn the_references_keys_close_what_they_were_set_to_close() {
+        let mut keys = Keys::default();
+        apply_reference_keys(&mut keys, |_| None);
+        assert_eq!(keys, Keys::default(), "there is no default secret");
+        apply_reference_keys(&mut keys, |name| (name == "API_KEY").then(|| "s3cret".to_owned()));
+        assert_eq!((keys.required, keys.key.len()), (Some(Required::Everything), 1));
+        assert!(!format!("{keys:?}").contains("s3cret"), "{keys:?}");
+        let mut keys = Keys { required: Some(Required::Actions), ..Keys::default() };
+        apply_reference_keys(&mut keys, |_| Some("s3cret".to_owned()));
+        assert_eq!(keys.required, Some(Required::Actions), "what the file says holds");
+        assert!(keys.check().unwrap_err().contains("the same key"), "one secret for two is said");
     }
 
     #[test]

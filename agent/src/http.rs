@@ -7,8 +7,8 @@
 //!   line and in the answer.
 //! - Errors in the reference envelope, by [`error`] alone. A wrong method is a bare 405 with `Allow`.
 //! - Limits ([`Config`]): body, time, connections, header bytes and header time; each with its reason there.
-//! - CORS: any origin may read, as the reference promises, and preflights allow `Content-Type` and
-//!   `Authorization`.
+//! - CORS: any origin may read, as the reference promises, and preflights allow `Content-Type`,
+//!   `Authorization` and `X-API-Key`.
 //!
 //! # Browsers
 //!
@@ -17,6 +17,11 @@
 //! refused with 403 when it came over loopback and its `Host` is a name that is not this machine's loopback
 //! (DNS rebinding), or when it carries an `Origin` that is no loopback origin (a foreign page posting numbers).
 //! `allowed_hosts` names exceptions. Listeners elsewhere accept both: there the reference's promise holds.
+//!
+//! # Keys
+//!
+//! Reading is open; what changes the node needs a key or the unix socket. `[keys] required` asks for one elsewhere too
+//! ([`keys`], [`access`]); health checks never need one.
 //!
 //! # Logs
 //!
@@ -33,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::source::SourceHealth;
 
+mod access;
 mod answers;
 pub mod body;
 pub mod bss_body;
@@ -41,8 +47,10 @@ pub mod door;
 pub mod error;
 pub mod exposition;
 pub mod guard;
+pub mod guarded;
 pub mod keys;
 pub mod layers;
+mod logins;
 pub mod metrics;
 pub mod node;
 pub mod openapi;
@@ -159,6 +167,8 @@ pub struct Parts {
     pub config: Config,
     /// Who answers.
     pub identity: Identity,
+    /// Who may do what.
+    pub keys: keys::Keys,
     /// Wall time, ns since the epoch.
     pub clock: fn() -> i64,
     /// What `/metrics` shows, complete: nothing can be registered later.
@@ -175,6 +185,7 @@ pub struct Parts {
 pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
+    logins: logins::Logins,
     bodies: Semaphore,
     streams: Arc<Semaphore>,
 }
@@ -182,9 +193,10 @@ pub struct CommonInner {
 impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
+        let logins = logins::Logins::new(parts.metrics.clone());
         let bodies = Semaphore::new(parts.config.max_bodies);
         let streams = Arc::new(Semaphore::new(parts.config.max_streams));
-        Self(Arc::new(CommonInner { parts, throttle, bodies, streams }))
+        Self(Arc::new(CommonInner { parts, throttle, logins, bodies, streams }))
     }
 }
 

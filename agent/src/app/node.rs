@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::host_facts::HostFacts;
 use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
-use super::watchdog;
+use super::{health, reload, watchdog};
 use crate::config::Config;
 use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
@@ -68,7 +68,10 @@ pub async fn run(config: Config) -> Result<()> {
 
     let mut supervisor = Supervisor::new();
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
-    let sources = sources::start(&mut supervisor, &config, ours);
+    let mut sources = sources::start(&mut supervisor, &config, ours);
+    let (keys, reload) = reload::keys(&config.keys)?;
+    let reloaded = reload.start(&mut supervisor);
+    sources.health = health::joined(&mut supervisor, sources.health, reloaded);
     let (anomalies, anomaly_events) =
         anomalies::start(&mut supervisor, &config, &facts, &sources, bound.ports(), ours);
     let workloads = workloads::start(&mut supervisor, &config, ours);
@@ -111,6 +114,7 @@ pub async fn run(config: Config) -> Result<()> {
     let common = Common::from(Parts {
         config: config.http.clone(),
         identity: facts.identity(Role::Node, started_at_ns),
+        keys,
         clock: super::wall_ns,
         registry,
         metrics,

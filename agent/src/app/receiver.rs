@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 
 use super::host_facts::HostFacts;
-use super::listen;
+use super::{health, listen, reload};
 use crate::config::Config;
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
@@ -71,14 +71,17 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     queue_metrics.register_reference(&mut registry);
+    let (keys, reload) = reload::keys(&config.keys)?;
+    let (ours, reloaded) = (parts(&mut supervisor, &store, &queue), reload.start(&mut supervisor));
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
         identity: facts.identity(Role::Receiver, started_at_ns),
+        keys,
         clock: super::wall_ns,
         registry,
         metrics,
-        sources: health(&mut supervisor, &store, &queue),
+        sources: health::joined(&mut supervisor, ours, reloaded),
         draining: draining.clone(),
     });
     let state =
@@ -101,7 +104,7 @@ pub async fn run(config: Config) -> Result<()> {
 }
 
 /// Store and queue: what a receiver can lack.
-fn health(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
+fn parts(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
     let (mut store, mut queue) = (store.status(), queue.status());
     let (out, all) = watch::channel(both(&store.borrow_and_update(), &queue.borrow_and_update()));
     let token = supervisor.token(Phase::Http);

@@ -2,8 +2,28 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
 
-use super::ApiError;
+use super::{ApiError, Common};
+
+/// An order in JSON is a few hundred bytes.
+const ORDER_BYTES: usize = 16 << 10;
+
+/// An order in JSON; `empty` where there is no body.
+///
+/// # Errors
+/// Those of [`read`], no turn to read it, and JSON that is none.
+pub(super) async fn order<T: DeserializeOwned>(
+    common: &Common,
+    headers: &HeaderMap,
+    body: Body,
+    empty: &'static str,
+) -> Result<T, ApiError> {
+    let _slot = common.body_slot().await?;
+    let bytes = read(headers, body, ORDER_BYTES).await?;
+    let text = if bytes.is_empty() { empty.as_bytes() } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| ApiError::Invalid(format!("invalid JSON: {error}")))
+}
 
 /// The whole body, at most `limit_bytes`.
 ///

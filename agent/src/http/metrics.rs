@@ -20,6 +20,10 @@ pub struct Metrics {
     pub connection_errors: Counter,
     /// Handlers that panicked.
     pub panics: Counter,
+    /// Keys that came where one is needed, and were not known.
+    pub logins_failed: Counter,
+    /// Keys that were not looked at: too many wrong ones had come from there.
+    pub logins_refused: Counter,
     /// Log lines of refused requests that were held back.
     pub held_back_lines: Counter,
     /// Streams open.
@@ -76,6 +80,8 @@ impl Metrics {
             connections: Gauge::default(),
             connection_errors: Counter::default(),
             panics: Counter::default(),
+            logins_failed: Counter::default(),
+            logins_refused: Counter::default(),
             held_back_lines: Counter::default(),
             streams: Gauge::default(),
             streams_refused: Counter::default(),
@@ -89,6 +95,10 @@ impl Metrics {
         let help = "HTTP connections that ended with an error";
         registry.register("http_connection_errors", help, metrics.connection_errors.clone());
         registry.register("http_panics", "HTTP handlers that panicked", metrics.panics.clone());
+        let help = "Keys that were not known, where one is needed";
+        registry.register("http_failed_logins", help, metrics.logins_failed.clone());
+        let help = "Keys that were not looked at: too many wrong ones had come from their address";
+        registry.register("http_refused_logins", help, metrics.logins_refused.clone());
         let help = "Log lines of refused HTTP requests that were held back";
         registry.register("http_held_back_lines", help, metrics.held_back_lines.clone());
         registry.register("http_streams", "Streams of samples open", metrics.streams.clone());

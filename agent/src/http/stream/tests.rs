@@ -102,6 +102,7 @@ fn common(max_streams: usize) -> Common {
     Common::from(Parts {
         config: Config { max_streams, ..Config::default() },
         identity: identity(Role::Node),
+        keys: crate::http::keys::Keys::default(),
         clock: || NOW_NS,
         registry: prometheus_client::registry::Registry::default(),
         metrics: metrics::Metrics::register(&mut prometheus_client::registry::Registry::default()),
