@@ -385,10 +385,15 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
             }
         }
     }
-    if let Some(url) = &config.forward.receiver
-        && !is_http_url(url)
-    {
-        errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+    if let Some(url) = &config.forward.receiver {
+        if !is_http_url(url) {
+            errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+        } else if config.forward.tls.is_set() && !url.starts_with("https:") {
+            errors.push(format!("[forward.tls]: `{url}` would go without TLS; https:// in its place?"));
+        }
+    }
+    if let Err(error) = config.http.tls.wanted() {
+        errors.push(format!("[http.tls] {error}"));
     }
     if let Err(error) = config.queue.check() {
         errors.push(format!("[queue] {error}"));
@@ -442,7 +447,7 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
 }
 
 fn is_http_url(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 #[cfg(test)]

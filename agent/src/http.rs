@@ -23,6 +23,10 @@
 //! Reading is open; what changes the node needs a key or the unix socket. `[keys] required` asks for one elsewhere too
 //! ([`keys`], [`access`]); health checks never need one.
 //!
+//! # Rates
+//!
+//! `[http.rate]` bounds requests a second per key and per address ([`rate`]); wrong keys are slowed down in any case.
+//!
 //! # Logs
 //!
 //! One line per request at info, health checks and scrapes at debug. Lines of refused requests are limited to
@@ -30,6 +34,7 @@
 
 use std::sync::Arc;
 
+use governor::clock::DefaultClock;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -37,6 +42,7 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::source::SourceHealth;
+use crate::tls;
 
 mod access;
 mod answers;
@@ -55,10 +61,12 @@ pub mod metrics;
 pub mod node;
 pub mod openapi;
 pub mod pids;
+pub mod rate;
 pub mod receiver;
 pub mod serve;
 pub mod status;
 mod stream;
+mod swagger;
 mod throttle;
 
 pub use error::ApiError;
@@ -99,8 +107,17 @@ pub struct Config {
     pub error_lines_per_second: u32,
     /// Host names beside loopback ones that may be posted to over loopback.
     pub allowed_hosts: Vec<String>,
+    /// Handshakes under way at once: each costs a signature, a millisecond of CPU, and some 40 KiB. Who gets no turn within
+    /// `handshake_timeout_ms` is turned away.
+    pub max_handshakes: usize,
+    /// Time for a TLS handshake: longer than one over a bad network takes.
+    pub handshake_timeout_ms: u64,
     /// Also expose the reference's bare metric names (`nr_queued` ... with label `machine_id`).
     pub reference_metric_names: bool,
+    /// `[http.rate]`: requests a second.
+    pub rate: rate::Config,
+    /// `[http.tls]`: certificates of the TCP listeners; without them they speak plain HTTP.
+    pub tls: tls::Server,
 }
 
 impl Default for Config {
@@ -118,7 +135,11 @@ impl Default for Config {
             stalled_ms: 60_000,
             error_lines_per_second: 10,
             allowed_hosts: Vec::new(),
+            max_handshakes: 64,
+            handshake_timeout_ms: 5_000,
             reference_metric_names: false,
+            rate: rate::Config::default(),
+            tls: tls::Server::default(),
         }
     }
 }
@@ -186,6 +207,7 @@ pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
     logins: logins::Logins,
+    rates: rate::Rates,
     bodies: Semaphore,
     streams: Arc<Semaphore>,
 }
@@ -194,9 +216,10 @@ impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
         let logins = logins::Logins::new(parts.metrics.clone());
+        let rates = rate::Rates::new(&parts.config.rate, &DefaultClock::default());
         let bodies = Semaphore::new(parts.config.max_bodies);
         let streams = Arc::new(Semaphore::new(parts.config.max_streams));
-        Self(Arc::new(CommonInner { parts, throttle, logins, bodies, streams }))
+        Self(Arc::new(CommonInner { parts, throttle, logins, rates, bodies, streams }))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::host_facts::HostFacts;
 use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
+use super::reload::Reload;
 use super::{health, reload, watchdog};
 use crate::config::Config;
 use crate::http::exposition::database::DatabaseCollector;
@@ -61,15 +62,15 @@ pub fn prepare() {
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
     let facts = HostFacts::read(&config.host, &config.node.name);
-    let bound = bind(&config).await?;
+    let (keys, mut reload) = reload::keys(&config.keys)?;
+    let bound = bind(&config, &mut reload).await?;
     let (mut registry, panics) = telemetry::registry("node");
     telemetry::install_panic_hook(panics);
     let ours = registry.sub_registry_with_prefix("sextant");
 
     let mut supervisor = Supervisor::new();
-    let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
+    let delivery = delivery::start(&mut supervisor, &config, &facts, ours, &mut reload)?;
     let mut sources = sources::start(&mut supervisor, &config, ours);
-    let (keys, reload) = reload::keys(&config.keys)?;
     let reloaded = reload.start(&mut supervisor);
     sources.health = health::joined(&mut supervisor, sources.health, reloaded);
     let (anomalies, anomaly_events) =
@@ -134,8 +135,9 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 
-async fn bind(config: &Config) -> Result<Bound> {
-    let mut bound = listen::tcp(&config.node.listen).await?;
+async fn bind(config: &Config, reload: &mut Reload) -> Result<Bound> {
+    let tls = reload.tls(&config.http.tls)?;
+    let mut bound = listen::tcp(&config.node.listen, tls.as_ref()).await?;
     let path = &config.node.unix_socket;
     if path.as_os_str().is_empty() {
         return Ok(bound);

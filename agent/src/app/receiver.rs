@@ -49,7 +49,9 @@ pub fn plan(config: &Config) -> String {
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
     let facts = HostFacts::read(&HostRoots::default(), "");
-    let bound = listen::tcp(&config.receiver.listen).await?;
+    let (keys, mut reload) = reload::keys(&config.keys)?;
+    let tls = reload.tls(&config.http.tls)?;
+    let bound = listen::tcp(&config.receiver.listen, tls.as_ref()).await?;
     let (mut registry, panics) = telemetry::registry("receiver");
     telemetry::install_panic_hook(panics);
     let mut supervisor = Supervisor::new();
@@ -71,7 +73,6 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     queue_metrics.register_reference(&mut registry);
-    let (keys, reload) = reload::keys(&config.keys)?;
     let (ours, reloaded) = (parts(&mut supervisor, &store, &queue), reload.start(&mut supervisor));
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {

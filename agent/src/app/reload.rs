@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::domain::source::{Condition, SourceHealth};
 use crate::http::keys::{self, Keys};
 use crate::task::{Phase, Supervisor};
+use crate::tls::{self, Acceptor};
 
 /// A look is a handful of stat(2); a secret that Kubernetes projects is a minute late anyway.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -51,6 +52,20 @@ struct Part {
 type Stamp = (u64, u64, i64, i64, i64, i64);
 
 impl Reload {
+    /// What takes TLS connections in, if anything does, and how its files are read again.
+    ///
+    /// # Errors
+    /// Files that are wrong at the start.
+    pub(super) fn tls(&mut self, config: &tls::Server) -> Result<Option<Acceptor>> {
+        let acceptor = Acceptor::new(config).context("[http.tls]")?;
+        if let Some(again) = acceptor.clone() {
+            self.add("tls", again.files(), move || {
+                again.reload().map(|()| "for new connections".to_owned()).map_err(|error| tls::words(&error))
+            });
+        }
+        Ok(acceptor)
+    }
+
     /// Files that were read at the start, and how to read them again: what is in force then, or what is wrong.
     pub(super) fn add(
         &mut self,

@@ -14,6 +14,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,12 +32,13 @@ use super::spool::{self, Page, PageLimits, Seq, Spool};
 use super::status::Link;
 use super::transport::{SendError, Transport};
 use crate::api::batch::{Ack, Batch, MAX_RECORDS, Refused, VERSION};
+use crate::tls;
 
 /// Settings of the forwarder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `http://host:port` of the receiver; none keeps everything in the spool.
+    /// `http://host:port` or `https://host:port` of the receiver; none keeps everything in the spool.
     pub receiver: Option<String>,
     /// Records in a batch, at most 1,000.
     pub batch_records: usize,
@@ -52,6 +54,11 @@ pub struct Config {
     pub retry_max_ms: u64,
     /// To empty the spool when the node stops; less than a pod's 30 s to terminate.
     pub grace_ms: u64,
+    /// File of the key that is sent along, one line, where the receiver asks for one: scope `ingest`. Read again when it
+    /// changes.
+    pub key_file: PathBuf,
+    /// `[forward.tls]`: for a receiver at `https://`.
+    pub tls: tls::Client,
 }
 
 impl Default for Config {
@@ -66,6 +73,8 @@ impl Default for Config {
             retry_min_ms: 200,
             retry_max_ms: 30_000,
             grace_ms: 5_000,
+            key_file: PathBuf::new(),
+            tls: tls::Client::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::keys::{Caller, Scope, presented};
+use super::metrics::RouteLabels;
 use super::serve::{Connection, Local};
 use super::{ApiError, Common, error};
 
@@ -48,7 +49,7 @@ pub(super) async fn access(State(common): State<Common>, mut request: Request, n
     let route = request.extensions().get::<MatchedPath>().cloned();
     let scope = route.as_ref().and_then(|route| scope(request.method(), route.as_str()));
     let (Some(route), Some(scope)) = (route, scope) else { return next.run(request).await };
-    match admit(&common, &request, scope) {
+    match admit(&common, &request, route.as_str(), scope) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -57,7 +58,7 @@ pub(super) async fn access(State(common): State<Common>, mut request: Request, n
     }
 }
 
-fn admit(common: &Common, request: &Request, scope: Scope) -> Result<Caller, ApiError> {
+fn admit(common: &Common, request: &Request, route: &str, scope: Scope) -> Result<Caller, ApiError> {
     let from = request.extensions().get::<Connection>();
     if from.is_some_and(|from| from.local == Local::Unix) {
         return Ok(Caller::Local);
@@ -76,6 +77,10 @@ fn admit(common: &Common, request: &Request, scope: Scope) -> Result<Caller, Api
     if needed && matches!(caller, Caller::Stranger) {
         common.logins.failed(peer);
     }
+    common.rates.admit(&caller, peer).inspect_err(|_| {
+        let labels = RouteLabels { route: route.to_owned() };
+        common.metrics.rate_limited.get_or_create(&labels).inc();
+    })?;
     if needed && scope != Scope::Act {
         caller.may(scope)?;
     }

@@ -44,6 +44,14 @@ pub enum ApiError {
     /// The key that came is none.
     #[error("this key is not known")]
     WrongKey,
+    /// More requests than are let in.
+    #[error("more than {per_second} requests a second: try again in {retry_after_s} s")]
+    TooManyRequests {
+        /// How many are let in.
+        per_second: u32,
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// Too many wrong keys came from there.
     #[error("too many wrong keys came from your address: no key is looked at for {retry_after_s} s")]
     TooManyLogins {
@@ -152,9 +160,10 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy { .. } | Self::QueueFull(_) | Self::TooManyLogins { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::Busy { .. }
+            | Self::QueueFull(_)
+            | Self::TooManyLogins { .. }
+            | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -167,6 +176,7 @@ impl ApiError {
         match self {
             Self::Busy { retry_after_s }
             | Self::Degraded { retry_after_s, .. }
+            | Self::TooManyRequests { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
             // A consumer that keeps up makes room within a second.
             Self::QueueFull(_) => Some(1),

@@ -1,14 +1,43 @@
 //! The OpenAPI document of each role, made from the handlers' own annotations; golden files keep it.
 
+use axum::http::Method;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 
+use super::access;
+use super::keys::Scope;
 use crate::api::health::Route;
 
 /// As `/openapi.json` and the golden files have it: the same text in every build.
 pub fn to_json(document: &OpenApi) -> String {
     // Derived Serialize over strings and maps with string keys: there is nothing that could fail.
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
+}
+
+/// With the keys that routes take: one of scope `act` always, another where `[keys] required` asks for it.
+pub(super) fn secured(mut document: OpenApi) -> OpenApi {
+    let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("key", header);
+    components.add_security_scheme("bearer", bearer);
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let (Some(operation), Some(scope)) = (operation, access::scope(&method, path)) else { continue };
+            let one_of = ["key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.name()]));
+            let open = (scope != Scope::Act).then(SecurityRequirement::default);
+            operation.security = Some(open.into_iter().chain(one_of).collect());
+        }
+    }
+    document
 }
 
 /// Every endpoint, by path, then method.

@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use super::answers::retrieved;
 use super::serve::Connection;
-use super::{ApiError, Common, body, bss_body, common, layers};
+use super::{ApiError, Common, body, bss_body, common, layers, openapi, swagger};
 use crate::api::anomalies::NodeAnomalies;
 use crate::api::batch::{Ack, Batch, Refusal};
 use crate::api::bss::{Record, Retrieved};
@@ -73,6 +73,7 @@ impl ReceiverState {
         common::ready,
         common::metrics,
         common::openapi_json,
+        swagger::page,
         ingest,
         nodes,
         node_anomalies,
@@ -97,7 +98,7 @@ struct ReceiverDoc;
 
 /// The receiver's API, for `/openapi.json` and the golden file.
 pub fn document() -> utoipa::openapi::OpenApi {
-    ReceiverDoc::openapi()
+    openapi::secured(ReceiverDoc::openapi())
 }
 
 /// Every route of a receiver.

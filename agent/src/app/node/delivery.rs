@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 
 use crate::app::host_facts::HostFacts;
+use crate::app::reload::Reload;
 use crate::app::{delivery_view, wall_ns};
 use crate::config::Config;
 use crate::delivery::age;
@@ -16,7 +17,7 @@ use crate::delivery::forwarder::{Forwarder, Sender};
 use crate::delivery::spool::Spool;
 use crate::delivery::spool::SpoolMetrics;
 use crate::delivery::status::StatusDoor;
-use crate::delivery::transport::http::Http;
+use crate::delivery::transport::http::{Credentials, Http};
 use crate::http::node::DeliveryView;
 use crate::task::{Phase, Supervisor};
 
@@ -32,6 +33,7 @@ pub(super) fn start(
     config: &Config,
     facts: &HostFacts,
     registry: &mut Registry,
+    reload: &mut Reload,
 ) -> Result<Delivery> {
     let Some(url) = &config.forward.receiver else {
         return Ok(Delivery { spool: None, view: Arc::new(|_| crate::api::status::Delivery::default()) });
@@ -42,7 +44,16 @@ pub(super) fn start(
     let spool = Spool::open(dir, &config.spool, SpoolMetrics::register(registry), wall_ns)
         .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
     age::register(registry, &spool, wall_ns);
-    let transport = Http::new(url, Duration::from_millis(config.forward.connect_timeout_ms))?;
+    let forward = &config.forward;
+    let credentials = Credentials { tls: forward.tls.clone(), key_file: forward.key_file.clone() };
+    let files = credentials.files();
+    let transport = Http::new(url, Duration::from_millis(forward.connect_timeout_ms), credentials)?;
+    if !files.is_empty() {
+        let again = transport.clone();
+        reload.add("forward_credentials", files, move || {
+            again.reload().map(|()| "for the next batch on".to_owned()).map_err(|error| error.to_string())
+        });
+    }
     let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
     let metrics = ForwardMetrics::register(registry);
     let forwarder = Forwarder::new(spool.clone(), transport, &config.forward, sender, metrics, wall_ns);

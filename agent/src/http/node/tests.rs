@@ -7,4 +7,5 @@ mod harness;
 mod hostile;
 mod listener;
 mod stream;
+mod tls;
 mod workloads;
