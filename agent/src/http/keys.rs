@@ -32,7 +32,7 @@ pub mod fresh;
 pub(super) use caller::Caller;
 pub use config::{Config, KeyConfig, Required, Scope};
 
-/// Keys that are known at once: each that comes is compared with all of them, some 10 us for so many.
+/// Keys that are known at once: each that comes is compared with all of them, a few microseconds for so many.
 const MAX_KEYS: usize = 256;
 
 /// A key that is known.

@@ -245,3 +245,6 @@ where
     }
     metrics.connections.dec();
 }
+
+#[cfg(test)]
+mod tests;

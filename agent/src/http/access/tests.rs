@@ -7,9 +7,9 @@ use axum::routing::{get, post};
 
 use super::*;
 use crate::http::keys::tests::of;
-use crate::http::keys::{Config as KeysConfig, Keys, Required};
-use crate::http::testing::{NOW_NS, identity, send};
-use crate::http::{Config, Parts, Role, layers, metrics};
+use crate::http::keys::{Config as KeysConfig, Required};
+use crate::http::testing::{self, send};
+use crate::http::{Config, layers, rate};
 
 fn operations() -> Vec<(Method, String)> {
     let mut all = Vec::new();
@@ -34,18 +34,7 @@ fn every_route_that_changes_something_is_named() {
 }
 
 fn common(keys: &KeysConfig) -> Common {
-    let (mut registry, _panics) = crate::telemetry::registry("node");
-    let metrics = metrics::Metrics::register(registry.sub_registry_with_prefix("sextant"));
-    Common::from(Parts {
-        config: Config::default(),
-        identity: identity(Role::Node),
-        keys: Keys::new(keys).expect("keys"),
-        clock: || NOW_NS,
-        registry,
-        metrics,
-        sources: tokio::sync::watch::channel(Vec::new()).1,
-        draining: tokio_util::sync::CancellationToken::new(),
-    })
+    testing::common(Config::default(), keys)
 }
 
 /// A handler behind every kind of door; the action's asks by itself.
@@ -167,4 +156,47 @@ async fn a_guesser_is_slowed_down_where_a_key_matters_and_nowhere_else() {
     tokio::time::advance(tokio::time::Duration::from_secs(60)).await;
     assert_eq!(send(&router, request(act, Some("right"), from(1))).await.status, StatusCode::OK);
     assert_eq!((common.metrics.logins_failed.get(), common.metrics.logins_refused.get()), (10, 1));
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_per_client_and_counted_by_route_and_health_has_none() {
+    let rate = rate::Config { peer_per_second: 1, peer_burst: 2, key_per_second: 1, ..rate::Config::default() };
+    let config = Config { rate, ..Config::default() };
+    let common = testing::common(config, &of(&[("r", &[Scope::Read])]));
+    let router = router(&common);
+    let metrics = ("GET", "/metrics");
+    for wanted in [200, 200, 429] {
+        assert_eq!(send(&router, request(metrics, None, None)).await.status.as_u16(), wanted);
+    }
+    let refused = send(&router, request(("GET", "/consume"), None, None)).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "1"));
+    assert!(refused.text().starts_with("more than 1 requests a second"), "{}", refused.text());
+    assert_eq!(send(&router, request(metrics, Some("r"), None)).await.status.as_u16(), 200, "its own");
+    assert_eq!(send(&router, request(metrics, Some("r"), None)).await.status.as_u16(), 429);
+    let local = Connection { local: Local::Unix, peer: None };
+    for _ in 0..20 {
+        assert_eq!(send(&router, request(("GET", "/livez"), None, None)).await.status.as_u16(), 200);
+        assert_eq!(send(&router, request(metrics, None, Some(local))).await.status.as_u16(), 200);
+    }
+    let counted = |route: &str| {
+        let labels = RouteLabels { route: route.to_owned() };
+        common.metrics.rate_limited.get_or_create(&labels).get()
+    };
+    assert_eq!((counted("/metrics"), counted("/consume")), (2, 1));
+}
+
+#[tokio::test]
+async fn keys_of_any_bytes_are_refused_and_never_a_panic() {
+    let common = common(&KeysConfig { required: Some(Required::Everything), ..of(&[("r", &[Scope::Read])]) });
+    let router = router(&common);
+    for key in [vec![0xff; 10_000], vec![0x80], b"r\tr".to_vec(), "\u{e9}".into(), vec![b' '; 16 << 10]] {
+        for name in ["x-api-key", "authorization"] {
+            let mut request = request(("GET", "/metrics"), None, None);
+            let value = axum::http::HeaderValue::from_bytes(&key).expect("a header");
+            request.headers_mut().insert(name, value);
+            let status = send(&router, request).await.status.as_u16();
+            assert!(matches!(status, 401 | 429), "{status} {name} {key:?}");
+        }
+    }
+    assert_eq!(common.metrics.panics.get(), 0);
 }

@@ -7,5 +7,4 @@ mod harness;
 mod hostile;
 mod listener;
 mod stream;
-mod tls;
 mod workloads;

@@ -9,10 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::harness::{Recorder, node_with};
+use super::{Listener, serve};
 use crate::http::metrics::ResultLabel;
-use crate::http::serve::{Listener, serve};
-use crate::http::{Common, Config};
+use crate::http::{Common, Config, keys, layers, testing};
 use crate::tls::testing::Authority;
 use crate::tls::{Acceptor, Client};
 
@@ -25,13 +24,15 @@ struct Server {
 }
 
 async fn start(config: Config, acceptor: &Acceptor) -> Server {
-    let node = node_with(config, Recorder::None);
+    let common = testing::common(config, &keys::Config::default());
+    let routes = axum::Router::new().route("/livez", axum::routing::get(|| async { "ok\n" }));
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = tcp.local_addr().expect("bound");
     let stop = CancellationToken::new();
     let listeners = vec![Listener::Tls(tcp, acceptor.clone())];
-    tokio::spawn(serve(listeners, node.router, node.common.clone(), stop.clone(), SOON));
-    Server { address, common: node.common, _stop: stop.drop_guard() }
+    let router = layers::apply(routes, &common);
+    tokio::spawn(serve(listeners, router, common.clone(), stop.clone(), SOON));
+    Server { address, common, _stop: stop.drop_guard() }
 }
 
 impl Server {
