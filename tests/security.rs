@@ -192,7 +192,8 @@ fn a_node_delivers_with_a_certificate_and_a_key_and_without_either_nothing_arriv
         let url = format!("{}/status?format=json", node.url);
         eventually(SOON, "the node says why", || -> Result<()> {
             let status: serde_json::Value = serde_json::from_str(&body(&[&url]))?;
-            let error = status["delivery"]["receivers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
+            let error =
+                status["delivery"]["receivers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
             ensure!(!error.is_empty() && error.contains(words), "{name}: {status}");
             Ok(())
         })

@@ -99,9 +99,10 @@ pub struct NodeArgs {
     /// Flags of both roles.
     #[command(flatten)]
     pub shared: Shared,
-    /// Receiver to forward to, such as http://10.0.0.5:8080 (without one, the node only answers locally)
-    #[arg(long, env = "SEXTANT_RECEIVER", value_name = "URL")]
-    pub receiver: Option<String>,
+    /// Receiver to forward to, such as http://10.0.0.5:8080 (without one, the node only answers locally); of several, with
+    /// commas or given again, one is the node's home and the others take over when it fails
+    #[arg(long, env = "SEXTANT_RECEIVER", value_name = "URL", value_delimiter = ',')]
+    pub receiver: Vec<String>,
     /// Unix socket to listen on [default: /run/sextant/node.sock where that is possible]
     #[arg(long, env = "SEXTANT_UNIX_SOCKET", value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,

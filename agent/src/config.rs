@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
+use crate::delivery::transport::ring::MAX_RECEIVERS;
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
 use crate::http::keys::{Config as Keys, KeyConfig, Required, Scope};
@@ -174,8 +175,8 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
         node.unix_socket_required = true;
     }
     replace(&mut node.name, args.node_name.as_ref());
-    if args.receiver.is_some() {
-        config.forward.receiver.clone_from(&args.receiver);
+    if !args.receiver.is_empty() {
+        config.forward.receivers.clone_from(&args.receiver);
     }
     if let Some(text) = &args.interval {
         match milliseconds(text) {
@@ -385,9 +386,15 @@ fn validate(config: &Config, errors: &mut Vec<String>) {
             }
         }
     }
-    if let Some(url) = &config.forward.receiver {
+    let receivers = &config.forward.receivers;
+    if receivers.len() > MAX_RECEIVERS {
+        errors.push(format!("[forward] receivers: {} are more than {MAX_RECEIVERS}", receivers.len()));
+    }
+    for (at, url) in receivers.iter().enumerate() {
         if !is_http_url(url) {
-            errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+            errors.push(format!("[forward] receivers: `{url}` is no URL, such as http://10.0.0.5:8080"));
+        } else if receivers[..at].contains(url) {
+            errors.push(format!("[forward] receivers: `{url}` is there twice"));
         } else if config.forward.tls.is_set() && !url.starts_with("https:") {
             errors.push(format!("[forward.tls]: `{url}` would go without TLS; https:// in its place?"));
         }

@@ -41,10 +41,13 @@ pub fn openapi() -> String {
 /// What would run, in words, for `--check`.
 pub fn plan(config: &Config) -> String {
     let node = HostFacts::read(&config.host, &config.node.name).node;
-    let forward = config.forward.receiver.as_ref().map_or_else(
-        || "answer locally only (no --receiver)".to_owned(),
-        |url| format!("forward to {url}, spooling in {}", config.node.data_dir.display()),
-    );
+    let forward = match &*config.forward.receivers {
+        [] => "answer locally only (no --receiver)".to_owned(),
+        receivers => {
+            let spool = config.node.data_dir.display();
+            format!("forward to {}, spooling in {spool}", receivers.join(", or to "))
+        }
+    };
     let listen = config.node.listen.join(", ");
     format!("node {node}\nlisten on {listen}\nread every {} ms\n{forward}\n", config.node.interval_ms)
 }

@@ -27,6 +27,9 @@ pub enum ApiError {
     /// The body did not arrive.
     #[error("request body could not be read: {0}")]
     Unreadable(String),
+    /// The body is packed in a way that is not known here, or badly.
+    #[error("{0}")]
+    Encoding(String),
     /// A query parameter has a value that the route does not know.
     #[error("query parameter {name}: {why}")]
     Query {
@@ -156,6 +159,7 @@ impl ApiError {
             Self::Database(_) => StatusCode::BAD_GATEWAY,
             Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound(_) | Self::NoNode(_) | Self::NoSuchAction(_) | Self::NotInQueue(_) => {
                 StatusCode::NOT_FOUND
             }

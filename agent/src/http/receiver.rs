@@ -139,7 +139,8 @@ impl From<IngestError> for ApiError {
 /// Takes a node's batch.
 #[utoipa::path(post, path = "/api/v1/ingest", tag = "receiver", request_body = Batch,
     responses((status = 200, description = "on disk", body = Ack), (status = 400, body = Refusal),
-        (status = 413, body = Refusal), (status = 429, body = Failure), (status = 503, body = Failure)))]
+        (status = 413, body = Refusal), (status = 415, description = "packed in a way that is not known", body = Failure),
+        (status = 429, body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn ingest(
     State(receiver): State<ReceiverState>,
     headers: HeaderMap,
@@ -147,7 +148,7 @@ pub(super) async fn ingest(
 ) -> Result<Json<Ack>, ApiError> {
     let _slot = receiver.common.body_slot().await?;
     let limit_bytes = receiver.common.config.ingest_body_bytes;
-    let bytes = body::read(&headers, body, limit_bytes).await?;
+    let bytes = body::unpacked(&headers, body, limit_bytes).await?;
     Ok(Json(receiver.ingest.ingest(bytes.into()).await?))
 }
 

@@ -18,6 +18,7 @@ use crate::delivery::spool::Spool;
 use crate::delivery::spool::SpoolMetrics;
 use crate::delivery::status::StatusDoor;
 use crate::delivery::transport::http::{Credentials, Http};
+use crate::delivery::transport::ring::{Ring, RingMetrics, Times};
 use crate::http::node::DeliveryView;
 use crate::task::{Phase, Supervisor};
 
@@ -35,9 +36,9 @@ pub(super) fn start(
     registry: &mut Registry,
     reload: &mut Reload,
 ) -> Result<Delivery> {
-    let Some(url) = &config.forward.receiver else {
+    if config.forward.receivers.is_empty() {
         return Ok(Delivery { spool: None, view: Arc::new(|_| crate::api::status::Delivery::default()) });
-    };
+    }
     let dir = &config.node.data_dir;
     std::fs::create_dir_all(dir)
         .with_context(|| format!("cannot make {}; --data-dir chooses another place", dir.display()))?;
@@ -46,18 +47,31 @@ pub(super) fn start(
     age::register(registry, &spool, wall_ns);
     let forward = &config.forward;
     let credentials = Credentials { tls: forward.tls.clone(), key_file: forward.key_file.clone() };
-    if url.starts_with("http://") && !forward.key_file.as_os_str().is_empty() {
-        tracing::warn!(url, "the receiver's key goes over plain HTTP, where everybody on the way can read it");
+    let plain = forward.receivers.iter().find(|url| url.starts_with("http://"));
+    if let Some(url) = plain.filter(|_| !forward.key_file.as_os_str().is_empty()) {
+        tracing::warn!(
+            url,
+            "the receiver's key goes over plain HTTP, where everybody on the way can read it"
+        );
     }
     let files = credentials.files();
-    let transport = Http::new(url, Duration::from_millis(forward.connect_timeout_ms), credentials)?;
+    let connect_within = Duration::from_millis(forward.connect_timeout_ms);
+    let connect = |url: &String| Http::new(url, connect_within, forward.gzip, credentials.clone());
+    let receivers = forward.receivers.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     if !files.is_empty() {
-        let again = transport.clone();
+        let again = receivers.clone();
         reload.add("forward_credentials", files, move || {
-            again.reload().map(|()| "for the next batch on".to_owned()).map_err(|error| error.to_string())
+            let reloaded = again.iter().try_for_each(Http::reload);
+            reloaded.map(|()| "for the next batch on".to_owned()).map_err(|error| error.to_string())
         });
     }
     let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
+    let times = Times {
+        answer_within: Duration::from_millis(forward.timeout_ms),
+        pause_min: Duration::from_millis(forward.retry_min_ms),
+        pause_max: Duration::from_millis(forward.retry_max_ms),
+    };
+    let transport = Ring::new(&sender.node, receivers, times, RingMetrics::register(registry));
     let metrics = ForwardMetrics::register(registry);
     let forwarder = Forwarder::new(spool.clone(), transport, &config.forward, sender, metrics, wall_ns);
     let door = StatusDoor::new(&spool, Some(forwarder.link()), wall_ns);

@@ -1,16 +1,19 @@
-//! `POST {receiver}/api/v1/ingest` with a [`Batch`] as JSON; 200 carries an [`Ack`].
+//! `POST {receiver}/api/v1/ingest` with a [`Batch`] as JSON, packed with gzip; 200 carries an [`Ack`].
 //!
 //! Redirects are not followed: records go where they were told to go, or nowhere. Over `https://` the receiver shows a
 //! certificate of an authority that is trusted, and the node its own where one is configured.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -27,6 +30,9 @@ const MAX_KEY_BYTES: u64 = 4_096;
 
 /// An answer is an [`Ack`] or an error of one line; more is not read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Packing less saves no packet.
+const PACK_FROM_BYTES: usize = 1_024;
 
 /// Words of a foreign answer that are worth repeating in a log line.
 const MAX_WORDS: usize = 200;
@@ -99,8 +105,10 @@ pub struct Http(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    url: Uri,
+    ingest: Uri,
+    ready: Uri,
     connect_timeout: Duration,
+    gzip: bool,
     credentials: Credentials,
     way: ArcSwap<Way>,
 }
@@ -112,14 +120,21 @@ struct Way {
 }
 
 impl Http {
-    /// A client of `receiver` (`http://host:port` or `https://`, with a path where the receiver stands behind one).
+    /// A client of `receiver` (`http://host:port` or `https://`, with a path where the receiver stands behind one), to
+    /// which batches go packed or plain.
     ///
     /// # Errors
     /// [`Error`]; nothing is sent yet.
-    pub fn new(receiver: &str, connect_timeout: Duration, credentials: Credentials) -> Result<Self, Error> {
-        let url = ingest(receiver)?;
-        let way = ArcSwap::from_pointee(Way::new(&url, connect_timeout, &credentials)?);
-        Ok(Self(Arc::new(Inner { url, connect_timeout, credentials, way })))
+    pub fn new(
+        receiver: &str,
+        connect_timeout: Duration,
+        gzip: bool,
+        credentials: Credentials,
+    ) -> Result<Self, Error> {
+        let ingest = endpoint(receiver, &["api", "v1", "ingest"])?;
+        let ready = endpoint(receiver, &["readyz"])?;
+        let way = ArcSwap::from_pointee(Way::new(&ingest, connect_timeout, &credentials)?);
+        Ok(Self(Arc::new(Inner { ingest, ready, connect_timeout, gzip, credentials, way })))
     }
 
     /// Reads the credentials again, for the next batch on.
@@ -127,9 +142,26 @@ impl Http {
     /// # Errors
     /// [`Error`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), Error> {
-        let Inner { url, connect_timeout, credentials, way } = &*self.0;
-        way.store(Arc::new(Way::new(url, *connect_timeout, credentials)?));
+        let Inner { ingest, connect_timeout, credentials, way, .. } = &*self.0;
+        way.store(Arc::new(Way::new(ingest, *connect_timeout, credentials)?));
         Ok(())
+    }
+}
+
+impl Http {
+    /// The batch in JSON, and whether it is packed.
+    async fn body(&self, batch: &Batch) -> Result<(Vec<u8>, bool), String> {
+        let plain = serde_json::to_vec(batch).map_err(|cause| cause.to_string())?;
+        if !self.0.gzip || plain.len() < PACK_FROM_BYTES {
+            return Ok((plain, false));
+        }
+        // A megabyte takes tens of milliseconds.
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&plain).and_then(|()| packed.finish())
+        });
+        let packed = packing.await.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
+        Ok((packed, true))
     }
 }
 
@@ -152,8 +184,8 @@ impl Way {
     }
 }
 
-/// Where batches go.
-fn ingest(receiver: &str) -> Result<Uri, Error> {
+/// Something that the receiver answers.
+fn endpoint(receiver: &str, path: &[&str]) -> Result<Uri, Error> {
     let wrong = |words: String| Error::Url { url: receiver.to_owned(), words };
     let mut url = Url::parse(receiver).map_err(|cause| wrong(cause.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -164,22 +196,22 @@ fn ingest(receiver: &str) -> Result<Uri, Error> {
     }
     url.set_query(None);
     url.set_fragment(None);
-    url.path_segments_mut()
-        .map_err(|()| wrong("has no host".to_owned()))?
-        .pop_if_empty()
-        .extend(["api", "v1", "ingest"]);
+    url.path_segments_mut().map_err(|()| wrong("has no host".to_owned()))?.pop_if_empty().extend(path);
     url.as_str().parse().map_err(|cause: hyper::http::uri::InvalidUri| wrong(cause.to_string()))
 }
 
 impl Transport for Http {
     async fn send(&self, batch: &Batch) -> Result<Ack, SendError> {
-        let body = serde_json::to_vec(batch).map_err(|cause| unavailable(cause.to_string()))?;
+        let (body, packed) = self.body(batch).await.map_err(unavailable)?;
         let way = self.0.way.load_full();
-        let mut request = Request::post(self.0.url.clone())
+        let mut request = Request::post(self.0.ingest.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("sextant/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = &way.key {
             request = request.header("x-api-key", key.clone());
+        }
+        if packed {
+            request = request.header(CONTENT_ENCODING, "gzip");
         }
         let request = request.body(Full::from(body)).map_err(|cause| unavailable(cause.to_string()))?;
         let response = way.client.request(request).await.map_err(|cause| unavailable(chain(&cause)))?;
@@ -199,8 +231,14 @@ impl Transport for Http {
         }
     }
 
+    async fn ready(&self) -> bool {
+        let Ok(request) = Request::get(self.0.ready.clone()).body(Full::default()) else { return false };
+        let answer = self.0.way.load_full().client.request(request).await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
     fn target(&self) -> String {
-        self.0.url.to_string()
+        self.0.ingest.to_string()
     }
 }
 

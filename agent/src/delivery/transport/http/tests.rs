@@ -14,7 +14,7 @@ use super::*;
 use crate::api::batch::{Accounts, Refused, VERSION};
 
 fn target(receiver: &str) -> Result<String, Error> {
-    Http::new(receiver, Duration::from_secs(1), Credentials::default()).map(|http| http.target())
+    Http::new(receiver, Duration::from_secs(1), true, Credentials::default()).map(|http| http.target())
 }
 
 fn batch() -> Batch {
@@ -33,7 +33,7 @@ async fn serve(router: Router) -> Http {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Http::new(&url, Duration::from_secs(1), Credentials::default()).unwrap()
+    Http::new(&url, Duration::from_secs(1), true, Credentials::default()).unwrap()
 }
 
 /// What the transport makes of an answer.
@@ -138,7 +138,7 @@ async fn nobody_there_is_said_in_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = Http::new(&url, Duration::from_secs(1), Credentials::default())
+    let error = Http::new(&url, Duration::from_secs(1), true, Credentials::default())
         .unwrap()
         .send(&batch())
         .await
@@ -181,7 +181,7 @@ async fn the_key_goes_along_and_a_wrong_file_changes_nothing() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/api/v1/ingest", post(seen));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let new = || Http::new(&url, Duration::from_secs(1), credentials.clone());
+    let new = || Http::new(&url, Duration::from_secs(1), true, credentials.clone());
     assert!(new().unwrap_err().to_string().contains("key"), "a file that is not there");
     std::fs::write(&key_file, "one\n").unwrap();
     let http = new().unwrap();
