@@ -49,7 +49,7 @@ fn keys_are_rotated_without_a_restart_and_a_wrong_file_changes_nothing() {
     let posted = |key: &str| status(&["-H", &format!("X-API-Key: {key}"), "-d", "x", &produce]);
     assert_eq!(status(&[&nodes]), 401);
     assert_eq!((with(&old, &nodes), with(&new, &nodes), posted(&old)), (200, 401, 403));
-    for open in ["/livez", "/readyz", "/healthz", "/health"] {
+    for open in ["/livez", "/readyz", "/healthz", "/health", "/openapi.json", "/swagger/"] {
         assert_eq!(status(&[&format!("{}{open}", receiver.url)]), 200, "{open}");
     }
 
@@ -192,7 +192,8 @@ fn a_node_delivers_with_a_certificate_and_a_key_and_without_either_nothing_arriv
         let url = format!("{}/status?format=json", node.url);
         eventually(SOON, "the node says why", || -> Result<()> {
             let status: serde_json::Value = serde_json::from_str(&body(&[&url]))?;
-            let error = status["delivery"]["receivers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
+            let error =
+                status["delivery"]["receivers"][0]["last_error"].as_str().unwrap_or_default().to_owned();
             ensure!(!error.is_empty() && error.contains(words), "{name}: {status}");
             Ok(())
         })

@@ -47,7 +47,10 @@ pub(super) fn start(
     let forward = &config.forward;
     let credentials = Credentials { tls: forward.tls.clone(), key_file: forward.key_file.clone() };
     if url.starts_with("http://") && !forward.key_file.as_os_str().is_empty() {
-        tracing::warn!(url, "the receiver's key goes over plain HTTP, where everybody on the way can read it");
+        tracing::warn!(
+            url,
+            "the receiver's key goes over plain HTTP, where everybody on the way can read it"
+        );
     }
     let files = credentials.files();
     let transport = Http::new(url, Duration::from_millis(forward.connect_timeout_ms), credentials)?;

@@ -160,7 +160,8 @@ async fn a_guesser_is_slowed_down_where_a_key_matters_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_rate_is_kept_per_client_and_counted_by_route_and_health_has_none() {
-    let rate = rate::Config { peer_per_second: 1, peer_burst: 2, key_per_second: 1, ..rate::Config::default() };
+    let rate =
+        rate::Config { peer_per_second: 1, peer_burst: 2, key_per_second: 1, ..rate::Config::default() };
     let config = Config { rate, ..Config::default() };
     let common = testing::common(config, &of(&[("r", &[Scope::Read])]));
     let router = router(&common);
