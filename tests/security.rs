@@ -49,7 +49,7 @@ fn keys_are_rotated_without_a_restart_and_a_wrong_file_changes_nothing() {
     let posted = |key: &str| status(&["-H", &format!("X-API-Key: {key}"), "-d", "x", &produce]);
     assert_eq!(status(&[&nodes]), 401);
     assert_eq!((with(&old, &nodes), with(&new, &nodes), posted(&old)), (200, 401, 403));
-    for open in ["/livez", "/readyz", "/healthz", "/health"] {
+    for open in ["/livez", "/readyz", "/healthz", "/health", "/openapi.json", "/swagger/"] {
         assert_eq!(status(&[&format!("{}{open}", receiver.url)]), 200, "{open}");
     }
 

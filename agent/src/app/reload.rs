@@ -91,7 +91,7 @@ impl Reload {
             loop {
                 let asked = tokio::select! {
                     () = token.cancelled() => return Ok::<_, Infallible>(()),
-                    () = tokio::time::sleep(PERIOD) => false,
+                    () = tokio::time::sleep(PERIOD), if !self.0.is_empty() => false,
                     Some(()) = hangup(&mut hangups) => true,
                 };
                 // Files may lie on a file system that hangs.

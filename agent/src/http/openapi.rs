@@ -1,11 +1,11 @@
 //! The OpenAPI document of each role, made from the handlers' own annotations; golden files keep it.
 
 use axum::http::Method;
-use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
+use utoipa::openapi::{OpenApi, Response};
 
 use super::access;
 use super::keys::Scope;
@@ -16,6 +16,13 @@ pub fn to_json(document: &OpenApi) -> String {
     // Derived Serialize over strings and maps with string keys: there is nothing that could fail.
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
+
+/// What a route with a scope may answer whatever it does; a route that has words of its own keeps them.
+const REFUSALS: [(&str, &str); 3] = [
+    ("401", "no key where one is needed, or one that is not known"),
+    ("403", "the key has not the scope, or a foreign page asks"),
+    ("429", "too many requests, or too many wrong keys: `Retry-After` says when to come back"),
+];
 
 /// With the keys that routes take: one of scope `act` always, another where `[keys] required` asks for it.
 pub(super) fn secured(mut document: OpenApi) -> OpenApi {
@@ -35,6 +42,10 @@ pub(super) fn secured(mut document: OpenApi) -> OpenApi {
             let one_of = ["key", "bearer"].map(|scheme| SecurityRequirement::new(scheme, [scope.name()]));
             let open = (scope != Scope::Act).then(SecurityRequirement::default);
             operation.security = Some(open.into_iter().chain(one_of).collect());
+            for (status, description) in REFUSALS {
+                let response = || Response::new(description).into();
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+            }
         }
     }
     document
