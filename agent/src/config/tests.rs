@@ -76,7 +76,7 @@ fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
 fn bad_values_are_named_with_what_would_be_right() {
     let args = NodeArgs {
         shared: Shared { listen: vec!["localhost".to_owned()], ..Shared::default() },
-        receiver: Some("ftp://x".to_owned()),
+        receiver: vec!["ftp://x".to_owned()],
         interval: Some("soon".to_owned()),
         ..NodeArgs::default()
     };

