@@ -1,26 +1,38 @@
 //! The receiver's durable queue: topics of partitions, each read by every group on its own.
 //!
 //! Invariants:
-//! - a record is accepted when the transaction that holds it is synced, and acknowledged when the one that says so
-//!   is; nothing is lost by `kill -9` or power loss, and a refused batch leaves nothing behind;
+//! - a record is accepted when it is synced (or held by a majority of servers, where that was asked for), and
+//!   acknowledged when that is; nothing is lost by `kill -9` or power loss, and a refused batch leaves nothing behind;
 //! - every group sees every record that is kept, in the order of its partition; a record comes again when it is not
 //!   acknowledged within the visibility timeout, and never goes to two consumers of a group within it;
-//! - a record that was delivered [`Config::max_deliveries`] times for nothing goes to the topic `NAME.dead`, in the
-//!   same transaction that takes it from its group;
-//! - a record that some group has still to acknowledge is dropped for its age alone, and counted.
+//! - a record that was delivered [`Config::max_deliveries`] times for nothing goes to the topic `NAME.dead`, and is kept
+//!   there before it is taken from its group;
+//! - a record that some group has still to acknowledge is dropped for its age alone.
+//!
+//! There are two engines: [`embedded`], one file, and [`jetstream`], servers that several receivers share; its module
+//! says in what it differs. [`Queue`] is one or the other, and whoever has one cannot tell which. It is an enum and no
+//! trait: there are these two and both are always built, every call is a future, and what a consumer was given has to
+//! find its way back when it is dropped; behind a trait each of these is a box and nothing is gained.
 
 mod config;
 pub mod embedded;
 mod error;
+pub mod jetstream;
 mod message;
 mod metrics;
 mod name;
 mod parcel;
 mod state;
 
-pub use self::config::Config;
-pub use self::embedded::Embedded as Queue;
+use std::path::Path;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use self::config::{Config, EngineKind};
+use self::embedded::Embedded;
 pub use self::error::Error;
+use self::jetstream::JetStream;
 pub use self::message::{Message, MessageId, NewMessage, Origin, Produce, Produced, Pull, Settle, Verdict};
 pub use self::metrics::Metrics;
 pub use self::name::{DEAD, MAX_NAME_BYTES};
@@ -53,3 +65,109 @@ pub const MAX_FLIGHTS: usize = 65_536;
 
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;
+
+/// Handle of the queue; clones share it.
+#[derive(Clone, Debug)]
+pub struct Queue(Engine);
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Embedded(Embedded),
+    JetStream(JetStream),
+}
+
+/// Does the same with either engine.
+macro_rules! with {
+    ($queue:expr, $engine:ident => $does:expr) => {
+        match &$queue.0 {
+            Engine::Embedded($engine) => $does,
+            Engine::JetStream($engine) => $does,
+        }
+    };
+}
+
+impl Queue {
+    /// Opens the queue that the configuration names: the file in `directory`, or a way to the servers.
+    ///
+    /// # Errors
+    /// [`Error::Config`]; [`Error::Open`] (another process has it, rights are missing), [`Error::Thread`];
+    /// [`Error::Servers`].
+    pub async fn open(
+        directory: &Path,
+        config: &Config,
+        metrics: Metrics,
+        clock: WallClock,
+    ) -> Result<Self, Error> {
+        Ok(Self(match config.engine {
+            EngineKind::Embedded => Engine::Embedded(Embedded::open(directory, config, metrics, clock)?),
+            EngineKind::JetStream => Engine::JetStream(JetStream::open(config, metrics).await?),
+        }))
+    }
+
+    /// Keeps all records of the batch, in its order, or none; answers when they are synced. A batch whose id was
+    /// produced to this topic within the deduplication window is not kept again: the answer is the first one's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::TooLarge`], [`Error::TooMany`], [`Error::Full`], [`Error::Busy`],
+    /// [`Error::Disk`], [`Error::Closed`].
+    pub async fn produce(&self, batch: Produce) -> Result<Produced, Error> {
+        with!(self, engine => engine.produce(batch).await)
+    }
+
+    /// Records that the group has not seen, the oldest first, and those that it gets again before them. The topic,
+    /// its partition and the group come into being if they are not there. Waits for the first record as long as the
+    /// caller does; what the caller does not take out of the parcel goes back.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::TooMany`], [`Error::Unknown`], [`Error::Disk`], [`Error::Closed`].
+    pub async fn pull(&self, pull: Pull) -> Result<Parcel, Error> {
+        with!(self, engine => engine.pull(pull).await)
+    }
+
+    /// Acknowledges, gives back or keeps longer what was delivered to a group; answers when it is synced, with one
+    /// word for each id: whether it was the group's to settle.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Disk`], [`Error::Closed`].
+    pub async fn settle(&self, settle: Settle) -> Result<Vec<bool>, Error> {
+        with!(self, engine => engine.settle(settle).await)
+    }
+
+    /// A consumer that stays: what it holds is known by its name until it is dropped.
+    #[must_use]
+    pub fn consumer(&self, topic: &str, group: &str) -> Consumer {
+        with!(self, engine => engine.consumer(topic, group))
+    }
+
+    /// Forgets a group: it holds nothing back any more, and would begin anew.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Disk`], [`Error::Closed`].
+    pub async fn forget_group(&self, topic: &str, group: &str) -> Result<(), Error> {
+        with!(self, engine => engine.forget_group(topic, group).await)
+    }
+
+    /// Every topic, by name; with `ages`, its groups and how old what each owes is.
+    ///
+    /// # Errors
+    /// [`Error::Disk`], [`Error::Closed`].
+    pub async fn topics(&self, ages: bool) -> Result<Vec<TopicState>, Error> {
+        with!(self, engine => engine.topics(ages).await)
+    }
+
+    /// Does what has its time until the token is cancelled; without it nothing comes again by itself.
+    pub async fn keep_time(&self, stop: CancellationToken) {
+        with!(self, engine => engine.keep_time(stop).await);
+    }
+
+    /// Ends in order. Later calls answer [`Error::Closed`].
+    pub async fn close(&self) {
+        with!(self, engine => engine.close().await);
+    }
+
+    /// The present state, and every later one.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        with!(self, engine => engine.status())
+    }
+}

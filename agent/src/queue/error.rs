@@ -14,6 +14,9 @@ pub enum Error {
     /// The thread that owns the file could not be started.
     #[error("queue: cannot start its thread")]
     Thread(#[source] std::io::Error),
+    /// The servers are not there, or not what they have to be.
+    #[error("queue: {0}")]
+    Servers(String),
     /// A name, a number or a batch that cannot be.
     #[error("{0}")]
     Invalid(String),
