@@ -121,7 +121,11 @@ impl Receiver {
     pub(crate) fn start(dir: &Path, config: &Path) -> Self {
         let role = Role::start("receiver", dir, &["--config", config.to_str().unwrap()]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
         Self { role, runtime, client }
     }
 

@@ -17,7 +17,8 @@ impl Stream {
         let mut stream = TcpStream::connect(role.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let last = last.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
-        write!(stream, "GET /consume?{query} HTTP/1.1\r\nhost: localhost\r\n{last}\r\n").unwrap();
+        write!(stream, "GET /consume?{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{last}\r\n")
+            .unwrap();
         let mut lines = BufReader::new(stream).lines();
         let open = lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line == ": open"));
         assert!(open.is_some(), "no stream");

@@ -61,13 +61,15 @@ impl Nats {
     pub fn start(how: &Servers) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         // They cannot take ports of their choice and say which: some that were free a moment ago, all at once.
-        let held: Vec<TcpListener> = (0..how.count * 3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+        let held: Vec<TcpListener> =
+            (0..how.count * 3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
         let port = |at: usize| anyhow::Ok(held[at].local_addr()?.port());
         let ports: Vec<Ports> = (0..how.count)
             .map(|n| Ok(Ports { client: port(n * 3)?, monitor: port(n * 3 + 1)?, cluster: port(n * 3 + 2)? }))
             .collect::<Result<_>>()?;
         drop(held);
-        let routes: Vec<String> = ports.iter().map(|ports| format!("\"nats://127.0.0.1:{}\"", ports.cluster)).collect();
+        let routes: Vec<String> =
+            ports.iter().map(|ports| format!("\"nats://127.0.0.1:{}\"", ports.cluster)).collect();
         for (n, ports) in ports.iter().enumerate() {
             let Ports { client, monitor, cluster } = ports;
             let mut text = format!(
@@ -80,7 +82,10 @@ impl Nats {
                 text += &format!("authorization {{ user: sextant, password: \"{PASSWORD}\" }}\n");
             }
             if how.count > 1 {
-                text += &format!("cluster {{ name: test, listen: \"127.0.0.1:{cluster}\", routes: [{}] }}\n", routes.join(", "));
+                text += &format!(
+                    "cluster {{ name: test, listen: \"127.0.0.1:{cluster}\", routes: [{}] }}\n",
+                    routes.join(", ")
+                );
             }
             fs::write(dir.path().join(format!("n{n}.conf")), text)?;
         }
@@ -105,7 +110,11 @@ impl Nats {
             }
             let meta = &jsz["meta_cluster"];
             let size = meta["cluster_size"].as_u64().and_then(|size| usize::try_from(size).ok());
-            ensure!(meta["leader"].is_string() && size == Some(count), "no leader yet: {meta}\n{}", self.log(n));
+            ensure!(
+                meta["leader"].is_string() && size == Some(count),
+                "no leader yet: {meta}\n{}",
+                self.log(n)
+            );
             if meta["leader"] == format!("n{n}") {
                 let replicas = meta["replicas"].as_array().context("no replicas")?;
                 let current = replicas.iter().filter(|replica| replica["current"] == true).count();
@@ -134,8 +143,10 @@ impl Nats {
         for n in (0..self.servers.len()).filter(|n| self.servers[*n].is_some()) {
             let jsz = self.monitor(n, "jsz?streams=true")?;
             let accounts = jsz["account_details"].as_array().context("no accounts")?;
-            let mut streams = accounts.iter().flat_map(|account| account["stream_detail"].as_array()).flatten();
-            let leader = streams.find(|one| one["name"] == stream).map(|one| one["cluster"]["leader"].clone());
+            let mut streams =
+                accounts.iter().flat_map(|account| account["stream_detail"].as_array()).flatten();
+            let leader =
+                streams.find(|one| one["name"] == stream).map(|one| one["cluster"]["leader"].clone());
             let leader = leader.and_then(|leader| leader.as_str()?.strip_prefix('n')?.parse().ok());
             if let Some(leader) = leader {
                 return Ok(leader);
@@ -193,7 +204,12 @@ fn launch(dir: &Path, n: usize) -> Result<Child> {
     let log = File::options().create(true).append(true).open(dir.join(format!("n{n}.log")))?;
     let program = tool("SEXTANT_NATS_SERVER", "nats-server");
     let mut command = Command::new(&program);
-    command.arg("-c").arg(dir.join(format!("n{n}.conf"))).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command
+        .arg("-c")
+        .arg(dir.join(format!("n{n}.conf")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
     command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 

@@ -54,7 +54,8 @@ pub(super) fn the_documented_metrics_are_true(place: &Place<'_>) {
 }
 
 pub(super) fn old_records_go_and_acknowledged_ones_make_room(place: &Place<'_>) {
-    let receiver = place.start("queue_size = 100\nretention_records = 0\nretention_age_ms = 3000\ndedup_window_ms = 2000");
+    let receiver = place
+        .start("queue_size = 100\nretention_records = 0\nretention_age_ms = 3000\ndedup_window_ms = 2000");
     for round in 0..5 {
         // Ten times what fits, if nothing went.
         for _ in 0..2 {

@@ -194,10 +194,6 @@ impl Api {
         self.call::<Value>(&format!("STREAM.UPDATE.{name}"), config).await.map(drop)
     }
 
-    pub(super) async fn delete_stream(&self, name: &str) -> Result<(), Fault> {
-        self.call::<Value>(&format!("STREAM.DELETE.{name}"), &json!({})).await.map(drop)
-    }
-
     /// The streams of these subjects.
     pub(super) async fn streams(&self, subjects: &str) -> Result<Vec<StreamInfo>, Fault> {
         #[derive(Deserialize)]

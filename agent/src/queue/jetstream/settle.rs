@@ -66,6 +66,10 @@ impl Core {
         let changes = settle.ids.iter().zip(&done);
         let changes: Vec<_> = changes.filter_map(|(id, done)| Some((*id, (*done.as_ref().ok()?)?))).collect();
         let acked = changes.iter().filter(|(_, change)| *change == Change::Acked).count() as u64;
+        if acked > 0 {
+            // There may be room now.
+            *topic.looked.lock().await = None;
+        }
         if acked > 0 && matches!(settle.verdict, Verdict::Ack) {
             let labels = GroupLabels { topic: topic.name.clone(), group: settle.group.clone() };
             self.metrics.consumed.get_or_create(&labels).inc_by(acked);
