@@ -6,9 +6,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 use sextant_tests::provoke::{KEY, ask, workers};
-use sextant_tests::role::Role;
+use sextant_tests::role::{Role, eventually};
 
 #[path = "anomalies/effects.rs"]
 mod effects;
@@ -17,7 +18,7 @@ mod kills;
 #[path = "anomalies/rig.rs"]
 mod rig;
 
-use rig::Rig;
+use rig::{PATIENCE, Rig};
 
 #[test]
 fn a_node_that_is_asked_to_stop_undoes_first() {
@@ -29,6 +30,37 @@ fn a_node_that_is_asked_to_stop_undoes_first() {
     assert_eq!(workers(&id), Vec::<PathBuf>::new());
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("anomaly undone") && log.contains("the node stopped"), "{log}");
+}
+
+#[test]
+fn the_receiver_is_told_of_each_beginning_and_end_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Role::start("receiver", dir.path(), &[]).unwrap();
+    let forward = format!("[node]\nname = \"told\"\n[forward]\nreceiver = {:?}", receiver.url);
+    let mut rig = Rig::start("told", &forward);
+    let stopped = rig.load(1);
+    rig.ask("DELETE", &format!("/api/v1/anomalies/{stopped}"), None);
+    let aborted = rig.load(1);
+    let told = |wanted: &[(&String, &str)]| {
+        let look = || {
+            let (_, answer) = ask(&receiver.url, "GET", "/api/v1/nodes/told/anomalies", None, None)?;
+            let events = answer["events"].as_array().cloned().unwrap_or_default();
+            let told: Vec<_> = events.iter().map(|one| (one["id"].clone(), one["state"].clone())).collect();
+            let wanted: Vec<_> = wanted.iter().map(|(id, state)| (json!(id), json!(state))).collect();
+            ensure!(told == wanted, "{answer}");
+            Ok(events)
+        };
+        eventually(PATIENCE, "the receiver knows them all", look).unwrap()
+    };
+    let before = [(&stopped, "running"), (&stopped, "stopped"), (&aborted, "running")];
+    told(&before);
+    // What ends with the node is told by the next.
+    rig.node.take().unwrap().kill().unwrap();
+    rig.start_node();
+    let events = told(&[&before[..], &[(&aborted, "aborted")]].concat());
+    let asked = |event: &Value| (event["kind"].clone(), event["unit"].clone(), event["asked"].clone());
+    assert!(events.iter().all(|event| asked(event) == (json!("cpu"), json!("percent_of_core"), json!(30.0))));
+    assert!(events.is_sorted_by_key(|event| event["at_ns"].as_i64()), "{events:?}");
 }
 
 #[test]
@@ -126,7 +158,7 @@ fn the_references_requests_get_its_answers() {
     let (status, answer) = rig.ask("POST", "/api/anomaly/start", Some(&json!({"type": "sabotage"})));
     assert_eq!(status, 400, "{answer}");
     assert!(answer["detail"].is_string(), "{answer}");
-    // A delay of the whole machine's network is not for a test on a machine that others use: its plan is.
+    // Not the delay of the whole machine's network: others use it. `tests/network` delays one of its own.
     for kind in ["memory_stress", "disk_stress"] {
         let body = json!({"type": kind, "duration": 30});
         let (status, answer) = rig.ask("POST", "/api/anomaly/start", Some(&body));

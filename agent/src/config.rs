@@ -13,17 +13,19 @@
 //!
 //! Each section belongs to the module that reads it. [`load`] reports every section's error at once.
 
+mod validate;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::validate::validate;
 use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
-use crate::sources::database::prometheus::Prometheus;
 use crate::sources::{database, pods, runqlat, scheduler, usage};
 use crate::{http, mysql, queue, store, telemetry, workloads};
 
@@ -353,152 +355,5 @@ fn replace<T: Clone>(slot: &mut T, value: Option<&T>) {
     }
 }
 
-fn validate(config: &Config, errors: &mut Vec<String>) {
-    for (section, listen) in [("node", &config.node.listen), ("receiver", &config.receiver.listen)] {
-        if listen.is_empty() {
-            errors
-                .push(format!("[{section}] listen: at least one address is needed, such as 127.0.0.1:8090"));
-        }
-        for address in listen {
-            if address.parse::<std::net::SocketAddr>().is_err() {
-                errors
-                    .push(format!("[{section}] listen: `{address}` is no ADDR:PORT, such as 127.0.0.1:8090"));
-            }
-        }
-    }
-    if let Some(url) = &config.forward.receiver
-        && !is_http_url(url)
-    {
-        errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
-    }
-    if let Err(error) = config.queue.check() {
-        errors.push(format!("[queue] {error}"));
-    }
-    if let Err(error) = config.actions.key_digests() {
-        errors.push(format!("[actions] {error}"));
-    }
-    let prometheus = &config.database_source.prometheus_url;
-    if !prometheus.is_empty()
-        && let Err(error) = Prometheus::new(prometheus)
-    {
-        errors.push(format!("[database_source] prometheus_url: {error}"));
-    }
-    if let Err(error) = config.workloads.check() {
-        errors.push(format!("[workloads] {error}"));
-    }
-    let percent_of_node = config.actions.max_percent_of_node;
-    if !(1..=100).contains(&percent_of_node) {
-        errors.push(format!(
-            "[actions] max_percent_of_node: {percent_of_node} is outside 1 to 100, such as 95"
-        ));
-    }
-    let node = &config.node;
-    for (key, value_ms) in [
-        ("node] interval_ms", node.interval_ms),
-        ("node] scheduler_record_interval_ms", node.scheduler_record_interval_ms),
-        ("node] pods_record_interval_ms", node.pods_record_interval_ms),
-        ("database_source] interval_ms", config.database_source.interval_ms),
-        ("pods] interval_ms", config.pods.interval_ms),
-        ("runqlat] interval_ms", config.runqlat.interval_ms),
-        ("scheduler.watchdog] interval_ms", config.scheduler.watchdog.interval_ms),
-        ("scheduler] event_interval_ms", config.scheduler.event_interval_ms),
-        ("usage] interval_ms", config.usage.interval_ms),
-    ] {
-        let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());
-        if !INTERVAL_MS.contains(&value_ms) {
-            errors.push(format!("[{key}: {value_ms} is outside {min} to {max}, such as 1000"));
-        }
-    }
-    let percent = config.scheduler.watchdog.warn_percent;
-    if !(1..=99).contains(&percent) {
-        errors.push(format!("[scheduler.watchdog] warn_percent: {percent} is outside 1 to 99, such as 33"));
-    }
-    let (value_ms, min) = (node.usage_record_interval_ms, USAGE_RECORD_INTERVAL_MIN_MS);
-    if !(min..=*INTERVAL_MS.end()).contains(&value_ms) {
-        let max = INTERVAL_MS.end();
-        errors.push(format!(
-            "[node] usage_record_interval_ms: {value_ms} is outside {min} to {max}, such as 30000"
-        ));
-    }
-}
-
-fn is_http_url(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_warning_at_nothing_or_at_the_end_is_refused() {
-        for (percent, errors) in [(0, 1), (1, 0), (50, 0), (99, 0), (100, 1)] {
-            let (config, mut found) = parse(&format!("[scheduler.watchdog]\nwarn_percent = {percent}\n"));
-            validate(&config, &mut found);
-            assert_eq!(found.len(), errors, "{percent}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn every_section_reports_its_error_at_once() {
-        let text = "[log]\nformat = \"xml\"\n[node]\nintervall_ms = 5\n[receiver]\nlisten = 3\n[nodes]\n";
-        let (_, errors) = parse(text);
-        assert_eq!(errors.len(), 4, "{errors:#?}");
-        assert!(errors[0].contains("[log]") && errors[0].contains("xml"), "{errors:?}");
-        assert!(errors[1].contains("intervall_ms"), "{errors:?}");
-        assert!(errors[3].contains("[nodes]"), "{errors:?}");
-    }
-
-    #[test]
-    fn a_dump_of_the_defaults_is_a_valid_file() {
-        let dump = toml::to_string(&Config::default()).unwrap();
-        let (config, errors) = parse(&dump);
-        assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(config, Config::default());
-    }
-
-    #[test]
-    fn flags_beat_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("sextant.toml");
-        std::fs::write(&file, "[node]\ninterval_ms = 5000\nname = \"from-file\"\n").unwrap();
-        let args = NodeArgs {
-            shared: Shared { config: Some(file), ..Shared::default() },
-            interval: Some("250ms".to_owned()),
-            ..NodeArgs::default()
-        };
-        let config = for_node(&args).unwrap();
-        assert_eq!((config.node.interval_ms, config.node.name.as_str()), (250, "from-file"));
-    }
-
-    #[test]
-    fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
-        let (mut config, mut errors) = parse("[database]\nhost = \"a\"\nuser = \"u\"\n");
-        apply_reference(&mut config, &mut errors, |name| match name {
-            "OB_HOST" => Some("obproxy".to_owned()),
-            "OB_PORT" => Some("70000".to_owned()),
-            "OB_PASSWORD" => Some("s3cret".to_owned()),
-            "PROMETHEUS_URL" => Some("ftp://u:p@x".to_owned()),
-            _ => None,
-        });
-        assert_eq!((&*config.database.host, &*config.database.user), ("obproxy", "u"));
-        assert!(config.database.login().is_ok_and(|login| login.password.reveal() == "s3cret"));
-        validate(&config, &mut errors);
-        assert_eq!(errors.len(), 2, "{errors:?}");
-        let shown = format!("{} {config:?} {errors:?}", dump(&config));
-        assert!(!shown.contains("s3cret"), "{shown}");
-    }
-
-    #[test]
-    fn bad_values_are_named_with_what_would_be_right() {
-        let args = NodeArgs {
-            shared: Shared { listen: vec!["localhost".to_owned()], ..Shared::default() },
-            receiver: Some("ftp://x".to_owned()),
-            interval: Some("soon".to_owned()),
-            ..NodeArgs::default()
-        };
-        let Errors(errors) = for_node(&args).unwrap_err();
-        assert_eq!(errors.len(), 3, "{errors:#?}");
-        assert!(errors.iter().all(|error| error.contains("such as") || error.contains("try")), "{errors:?}");
-    }
-}
+mod tests;

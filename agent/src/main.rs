@@ -49,7 +49,7 @@ fn node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
     if args.shared.check {
         return print(&app::node::plan(&config));
     }
-    telemetry::init(&config.log)?;
+    let _log = telemetry::init(&config.log)?;
     app::node::prepare();
     runtime()?.block_on(app::node::run(config))?;
     Ok(ExitCode::SUCCESS)
@@ -63,7 +63,7 @@ fn receiver(args: &ReceiverArgs) -> anyhow::Result<ExitCode> {
     if args.shared.check {
         return print(&app::receiver::plan(&config));
     }
-    telemetry::init(&config.log)?;
+    let _log = telemetry::init(&config.log)?;
     runtime()?.block_on(app::receiver::run(config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,21 @@
 //! What the process says of itself: log lines, counted panics, the metrics registry.
 //!
-//! Log lines go to standard error, as text for people or JSON for machines; standard output is for results.
+//! Log lines go to standard error, as text for people or JSON for machines; standard output is for results. A thread of
+//! their own writes them: whoever has something to say does not wait for a disk or a reader, and what these do not take
+//! is counted.
 
 use std::fmt;
 use std::panic::PanicHookInfo;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -94,12 +100,30 @@ pub enum TelemetryError {
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// Lines that may wait to be written, some 200 bytes each: a minute of the busiest second seen, 2 MB of memory.
+const WAITING_LINES: usize = 10_000;
+
+/// Lines that were dropped: logging belongs to the process, so its account does too.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Writes what is still waiting when dropped, for a second at most.
+#[derive(Debug)]
+#[must_use = "lines are written while this lives"]
+pub struct Log {
+    _writer: WorkerGuard,
+}
+
 /// Sets up logging to standard error, once per process.
 ///
 /// # Errors
 /// A bad filter, or a second call.
-pub fn init(config: &Config) -> Result<(), TelemetryError> {
-    subscriber(config, std::io::stderr)?.try_init().map_err(TelemetryError::AlreadySet)
+pub fn init(config: &Config) -> Result<Log, TelemetryError> {
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).thread_name("log");
+    let (lines, writer) = builder.finish(std::io::stderr());
+    let dropped = lines.error_counter();
+    subscriber(config, lines)?.try_init().map_err(TelemetryError::AlreadySet)?;
+    DROPPED.get_or_init(|| dropped);
+    Ok(Log { _writer: writer })
 }
 
 /// The subscriber, writing anywhere: tests read what it wrote.
@@ -137,7 +161,21 @@ pub fn registry(role: &'static str) -> (Registry, Counter) {
     ours.register("build", "What runs", build);
     let panics = Counter::default();
     ours.register("panics", "Panics of any task of this process", panics.clone());
+    ours.register_collector(Box::new(Dropped));
     (registry, panics)
+}
+
+/// The account of [`DROPPED`].
+#[derive(Debug)]
+struct Dropped;
+
+impl Collector for Dropped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let dropped = ConstCounter::new(DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64));
+        let help = "Log lines that nobody took in time";
+        let metric = encoder.encode_descriptor("log_lines_dropped", help, None, dropped.metric_type())?;
+        dropped.encode(metric)
+    }
 }
 
 /// Logs and counts every panic of any thread, before whoever catches it.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
+use sextant_tests::hand_made::HandMade;
 use sextant_tests::provoke::workers;
 use sextant_tests::role::eventually;
 
@@ -107,21 +108,21 @@ fn anonymous_bytes(proc: &Path) -> u64 {
 
 #[test]
 fn memory_that_the_group_has_not_is_told_as_what_it_is() {
-    let tree = sextant_tests::hand_made::HandMade::trees().unwrap();
+    let trees = HandMade::trees().unwrap();
     let limit = |group: &Path| {
         ["memory.max", "memory.limit_in_bytes"]
             .map(|name| group.join(name))
             .into_iter()
             .find(|file| file.exists())
     };
-    for tree in tree {
+    for tree in trees {
         let _may_be_on = fs::write(tree.join("cgroup.subtree_control"), "+memory");
         let rig = Rig::start_in(&tree, "oom", "");
         let group = rig.group.path("app");
         let _may_be_on = fs::write(rig.group.path("cgroup.subtree_control"), "+memory");
         let Some(file) = limit(&group) else { continue };
         fs::write(file, (16 << 20).to_string()).unwrap();
-        // Percent of the limit, which other things in the group need too: it is killed, and nothing else is.
+        // Four times the group's limit: the kernel kills the worker for it, and nothing else of the group.
         let id = rig.provoke("memory", &json!({"bytes": 64 << 20}));
         let view = rig.view(&id, "it is over", |view| view["state"] == json!("failed"));
         assert!(view["reason"].as_str().unwrap().contains("memory ran out"), "{view}");

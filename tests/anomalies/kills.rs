@@ -86,8 +86,10 @@ fn whoever_is_killed_at_whatever_moment_nothing_is_left() {
             longest = longest.max(begun.elapsed());
             if with_node {
                 rig.start_node();
-                let (_, view) = rig.ask("GET", &format!("/api/v1/anomalies/{id}"), None);
-                assert_eq!(view["state"], json!("aborted"), "{view}");
+                let (status, view) = rig.ask("GET", &format!("/api/v1/anomalies/{id}"), None);
+                // The node may have seen its worker's end, and undone all, before its own came.
+                let over_before = victim == Victim::NodeAndOneWorker && status == 404;
+                assert!(view["state"] == json!("aborted") || over_before, "{victim:?}: {view}");
             } else {
                 rig.view(&id, "it is told as failed", |view| view["state"] == json!("failed"));
             }

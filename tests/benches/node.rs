@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const REQUESTS: usize = 200;
 /// Between a client's requests.
 const PAUSE: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(30);
+/// As large as the node's answer about these processes.
+const ANSWER_BYTES: usize = 121_000;
 /// Clock ticks per second that the kernel shows to user space.
 const USER_HZ: f64 = 100.0;
 
@@ -57,34 +59,64 @@ fn main() -> Result<()> {
         REST.as_secs()
     );
 
+    show("/api/v1/pods/pids", &ask(node.address())?);
+    println!("RSS after that: {:.1} MB", mega(rss_bytes(node.pid())?));
+    drop(node);
+    // What the clients, the kernel and this machine take of it.
+    show("as many bytes by a bare loop", &ask(&bare(ANSWER_BYTES)?)?);
+    Ok(())
+}
+
+fn show(what: &str, latencies: &[Duration]) {
+    let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3;
+    println!("{what}, {CLIENTS} clients on the same cores: p50 {:.2} ms, p99 {:.2} ms", at(500), at(990));
+}
+
+/// All clients' latencies, sorted.
+fn ask(address: &str) -> Result<Vec<Duration>> {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
-            let address = node.address().to_owned();
+            let address = address.to_owned();
             // Fifty dashboards do not ask in the same millisecond.
             thread::sleep(PAUSE / u32::try_from(CLIENTS)?);
             Ok(thread::spawn(move || client(&address)))
         })
         .collect::<Result<_>>()?;
     let mut latencies = Vec::new();
-    let mut body_bytes = 0;
     for client in clients {
-        let (own, bytes) = client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
-        latencies.extend(own);
-        body_bytes = bytes;
+        latencies.extend(client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
     }
     latencies.sort_unstable();
-    let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1000].as_secs_f64() * 1e3;
-    println!(
-        "/api/v1/pods/pids, {CLIENTS} clients on the same cores, {body_bytes} B: p50 {:.2} ms, p99 {:.2} ms",
-        at(500),
-        at(990)
-    );
-    println!("RSS after that: {:.1} MB", mega(rss_bytes(node.pid())?));
-    Ok(())
+    Ok(latencies)
 }
 
-/// One keep-alive connection that asks every [`PAUSE`], as a dashboard would; when each answer was whole.
-fn client(address: &str) -> Result<(Vec<Duration>, usize)> {
+/// A server that does nothing but answer each request with so many bytes, a thread for each connection.
+fn bare(bytes: usize) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + bytes, b'x');
+    let serve = move |mut stream: TcpStream| -> Result<()> {
+        stream.set_nodelay(true)?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        while let Some(line) = lines.next().transpose()? {
+            if line.is_empty() {
+                stream.write_all(&answer)?;
+            }
+        }
+        Ok(())
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    Ok(address)
+}
+
+/// One keep-alive connection that asks every [`PAUSE`], as a dashboard would; how long each took to be whole.
+fn client(address: &str) -> Result<Vec<Duration>> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -112,7 +144,7 @@ fn client(address: &str) -> Result<(Vec<Duration>, usize)> {
         latencies.push(asked.elapsed());
         thread::sleep(PAUSE);
     }
-    Ok((latencies, body.len()))
+    Ok(latencies)
 }
 
 /// User and system time, fields 14 and 15 of `/proc/PID/stat`.

@@ -34,6 +34,7 @@ fn main() -> Result<()> {
     let ours = cost(&["sched_switch"])?;
     drop(source);
     let theirs = cost_of(Peer::bcc(), &["sched_switch", "sched_wakeup", "sched_wakeup_new"]);
+    let nothing = cost_of(Peer::nothing(), &[NOTHING]);
     println!("per switch, everything that runs for it:");
     println!("  sextant               {ours:>7.0} ns, by cgroup, with CPU time, migrations and blame");
     match theirs {
@@ -44,6 +45,14 @@ fn main() -> Result<()> {
             );
         }
         Err(error) => println!("  bcc runqlat -P        not measured: {error:#}"),
+    }
+    match nothing {
+        Ok(nothing) => println!(
+            "  a program that does nothing {nothing:>.0} ns: the clock readings of this account; without them sextant \
+             {:.0} ns",
+            ours - nothing
+        ),
+        Err(error) => println!("  a program that does nothing: not measured: {error:#}"),
     }
     println!("round trips a second, best of {ROUNDS}:");
     // In turns, so that a change of the machine's pace meets all of them.
@@ -163,7 +172,16 @@ const BPFTRACE: &str = "
         delete(@runnable[args->next_pid]);
     }";
 
+/// How bpftrace names the only program of [`Peer::nothing`].
+const NOTHING: &str = "1";
+
 impl Peer {
+    /// An empty program at every switch.
+    fn nothing() -> Result<Self> {
+        let mut bpftrace = Command::new("bpftrace");
+        Self::start(bpftrace.args(["-e", "software:cs:1 { $nothing = 0; }"]), NOTHING)
+    }
+
     /// The one in C, with CO-RE; a histogram per process.
     fn bcc() -> Result<Self> {
         let mut runqlat = Command::new("runqlat");

@@ -95,7 +95,7 @@ fn cpu(percent: f64, limited: bool, side: &Side) -> Result<Taken> {
     }
     let mut load = match side {
         Side::Ours => {
-            let work = json!({"cpu": {"percent": percent, "ramp_ns": 0, "policy": "normal", "nice": null, "cpus": [CPU]}});
+            let work = json!({"cpu": {"percent": percent, "ramp_ns": 0, "policy": null, "nice": null, "cpus": [CPU]}});
             worker(&paths, &work)?
         }
         Side::StressNg => {
@@ -175,7 +175,7 @@ fn disk(rate: u64) -> Result<f64> {
     let dir = tempfile::tempdir_in("/var/tmp")?;
     let operations_per_s = rate * MIB / (64 << 10);
     let place = json!({"root": "/", "path": dir.path()});
-    let work = json!({"place": place, "operations_per_s": operations_per_s, "block_bytes": 64 << 10, "write_percent": 100.0, "ramp_ns": 0});
+    let work = json!({"place": place, "operations_per_s": operations_per_s, "block_bytes": 64 << 10, "in_bytes": true, "write_percent": 100.0, "ramp_ns": 0});
     let load = worker(&[], &json!({"disk_load": work}))?;
     sleep(Duration::from_secs(1));
     let (before, begun) = (written_bytes(load.0.id())?, Instant::now());

@@ -52,7 +52,7 @@ fn a_delay_that_was_asked_for_is_measured_told_and_gone_with_the_node() {
     for (strength, says) in [
         (json!({}), "asks for nothing"),
         (json!({"delay_ms": -1}), "strength.delay_ms"),
-        (json!({"delay_ms": 1, "jitter_ms": 2}), "strength.jitter"),
+        (json!({"delay_ms": 1, "jitter_ms": 2}), "strength.jitter_ms"),
         (json!({"loss_percent": 101}), "strength.loss_percent"),
         (json!({"partition": true}), "from whom"),
         (json!({"delay_ms": 1, "peers": ["$(reboot)"]}), "no address"),
@@ -83,11 +83,24 @@ fn a_delay_that_was_asked_for_is_measured_told_and_gone_with_the_node() {
         Ok(())
     })
     .unwrap();
+    assert_eq!(ask(&node.url, "POST", "/api/anomaly/stop", None, Some(KEY)).unwrap().0, 200);
+    let trips = round_trips(&lab, echo.at, 20, MS).unwrap();
+    assert!(p50(&trips).unwrap() < 100.0, "stopped: {trips:?}");
+
+    // As clients of the reference backend ask for it: 100 ms, which they cannot choose.
+    let body = json!({"type": "network_delay", "target": {"pid": sleeper.0.id()}, "duration": 60});
+    let (status, answer) = ask(&node.url, "POST", "/api/anomaly/start", Some(&body), Some(KEY)).unwrap();
+    assert_eq!((status, &answer["status"]), (200, &json!("success")), "{answer}");
+    let (_, active) = ask(&node.url, "GET", "/api/anomaly/active", None, None).unwrap();
+    assert_eq!(active[0]["type"], json!("network_delay"), "{active}");
+    let trips = round_trips(&lab, echo.at, 20, MS).unwrap();
+    assert!(p50(&trips).unwrap() >= 100.0, "{trips:?}");
+
     // What looks for leftovers takes its port.
     drop(echo);
     node.kill().unwrap();
     eventually(PATIENCE, "the network is what it was", || {
-        ensure!(workers(view["id"].as_str().context("id")?).is_empty(), "a worker");
+        ensure!(workers(active[0]["id"].as_str().context("id")?).is_empty(), "a worker");
         let left = left_behind(&lab, &before)?;
         ensure!(left.is_empty(), "{left:?}");
         Ok(())

@@ -51,7 +51,9 @@ enum Refusal {
     File { path: PathBuf, source: io::Error },
     #[error("{}: another network namespace by now", .0.display())]
     OtherNamespace(PathBuf),
-    #[error("no interface of this network namespace has a default route: name one")]
+    #[error(
+        "no interface of this network namespace has a default route, or too many have: name those that are meant"
+    )]
     NoInterface,
     #[error("interface {name}: {source}")]
     Interface { name: String, source: io::Error },
@@ -75,24 +77,26 @@ enum Refusal {
 /// Why not, with all that this process or kernel lacks for it; nothing was left behind.
 pub fn begin(order: &Order) -> Result<Running, String> {
     order.check().map_err(|invalid| invalid.to_string())?;
-    let lanes = lanes(order).map_err(|refusal| match probe() {
+    let lanes = lanes(order).map_err(|refusal| match probe(&order.fault) {
         Ok(()) => refusal.to_string(),
         Err(lacks) => format!("{refusal}; {lacks}"),
     })?;
     Ok(Running::new(lanes, &order.fault))
 }
 
-/// Whether this process may do this on this kernel, without doing any of it.
+/// Whether this process may do this fault on this kernel, without doing any of it.
 ///
 /// # Errors
 /// All that is missing.
-pub fn probe() -> Result<(), String> {
+pub fn probe(fault: &Fault) -> Result<(), String> {
     let mut lacks = Vec::new();
     if !has_tcx() {
         let (major, minor) = TCX_SINCE;
         lacks.push(format!("links of programs to interfaces (TCX), which Linux has since {major}.{minor}"));
     }
-    if let Err(errno) = open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+    if fault.needs_relay()
+        && let Err(errno) = open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+    {
         lacks.push(format!("{DEVICE}: {errno}"));
     }
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);

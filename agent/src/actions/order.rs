@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::network;
-use crate::domain::action::{Class, Signal};
+use crate::kernel::policy::Policy;
 
 /// A worker's order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,43 +97,12 @@ pub struct CpuWork {
     pub percent: f64,
     /// Time to full strength.
     pub ramp_ns: u64,
-    /// How the kernel schedules it.
-    pub policy: Policy,
+    /// How the kernel schedules it; none: as its parent.
+    pub policy: Option<Policy>,
     /// Its niceness; none: its parent's.
     pub nice: Option<i32>,
     /// The CPUs it stays on; empty: all.
     pub cpus: Vec<u32>,
-}
-
-/// [`Class`] for the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// Its parent's.
-    Normal,
-    /// `SCHED_BATCH`.
-    Batch,
-    /// `SCHED_IDLE`.
-    Idle,
-    /// `SCHED_EXT`.
-    Ext,
-    /// `SCHED_FIFO`.
-    Fifo(u32),
-    /// `SCHED_RR`.
-    RoundRobin(u32),
-}
-
-impl From<Class> for Policy {
-    fn from(class: Class) -> Self {
-        match class {
-            Class::Normal => Self::Normal,
-            Class::Batch => Self::Batch,
-            Class::Idle => Self::Idle,
-            Class::Ext => Self::Ext,
-            Class::Fifo(priority) => Self::Fifo(priority),
-            Class::RoundRobin(priority) => Self::RoundRobin(priority),
-        }
-    }
 }
 
 /// One worker's memory.
@@ -158,6 +127,8 @@ pub struct DiskLoadWork {
     pub operations_per_s: f64,
     /// Size of one.
     pub block_bytes: u64,
+    /// Reports bytes, and not operations.
+    pub in_bytes: bool,
     /// Share that writes.
     pub write_percent: f64,
     /// Time to full strength.
@@ -208,9 +179,4 @@ pub struct Who {
     pub groups: Vec<PathBuf>,
     /// Those that are spared.
     pub spare: Vec<u32>,
-}
-
-/// [`Signal`] as a flag.
-pub(super) const fn is_term(signal: Signal) -> bool {
-    matches!(signal, Signal::Term)
 }

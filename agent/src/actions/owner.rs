@@ -188,6 +188,7 @@ impl<E: Executor> Owner<E> {
         anomaly.details.clear();
         anomaly.runs += 1;
         anomaly.started_at_ns = Some(now.wall_ns);
+        (anomaly.ended_at_ns, anomaly.reason) = (None, None);
         anomaly.state = State::Running;
         active.achieved = Achieved::default();
         active.deadline_ns = now.boot_ns.saturating_add(active.fault.duration_ns());

@@ -9,7 +9,7 @@ mod process;
 use super::Error;
 use super::order::{Change, Order, Work};
 use super::place::Place;
-use crate::domain::action::{Fault, Limits, StepRecord, Strength, Unit};
+use crate::domain::action::{Fault, Invalid, Limits, StepRecord, Strength, Unit};
 use crate::domain::scheduler::SchedulerReading;
 use crate::host::HostRoots;
 
@@ -77,6 +77,14 @@ pub(super) fn plan(fault: &Fault, facts: &Facts<'_>) -> Result<Plan, Error> {
         Strength::Disk(disk) => disk::plan(fault, disk, facts),
         Strength::Network(network) => network::plan(fault, network, facts),
         Strength::Process(process) => process::plan(fault, *process, facts),
+    }
+}
+
+/// Refuses a ramp of what has none.
+fn at_once(fault: &Fault, what: &str) -> Result<(), Invalid> {
+    match fault.ramp_ns() {
+        0 => Ok(()),
+        _ => Err(Invalid { field: "ramp", why: format!("{what} at once: leave it out") }),
     }
 }
 

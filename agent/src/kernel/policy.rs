@@ -3,8 +3,11 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 /// A policy, with the priority of those that have one (1 to 99).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// `SCHED_BATCH`.
     Batch,

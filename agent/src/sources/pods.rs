@@ -200,6 +200,7 @@ impl PodsSource {
     fn make_map(&mut self, seen: Seen, at_ns: i64) {
         let Seen { leaves, host, skipped, .. } = seen;
         let (pods, containers) = join(leaves, Names(&self.names.tables()));
+        self.names.told();
         let host = Host { containers, ..host };
         let mut map =
             PodMap { at_ns, generation: self.last.generation, pods, host, skipped: skipped.words() };

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::text::{Ports, Prefix};
-use crate::domain::action::{Invalid, StepRecord};
+use crate::domain::action::Invalid;
 
 /// Longer, and every protocol has given up.
 const MAX_DELAY_NS: u64 = 60_000_000_000;
@@ -164,17 +164,20 @@ impl Fault {
             }
         }
         if self.delay_ns > MAX_DELAY_NS {
-            return invalid("strength.delay", format!("more than {} s", MAX_DELAY_NS / 1_000_000_000));
+            return invalid("strength.delay_ms", format!("more than {} s", MAX_DELAY_NS / 1_000_000_000));
         }
         if self.jitter_ns > self.delay_ns {
-            return invalid("strength.jitter", "more than the delay: no packet arrives before it was sent");
+            return invalid(
+                "strength.jitter_ms",
+                "more than the delay: no packet arrives before it was sent",
+            );
         }
         if self.reorder_percent > 0.0 && self.delay_ns == 0 {
             return invalid("strength.reorder_percent", "packets overtake by not waiting: give a delay too");
         }
         if self.rate_bits_per_s != 0 && !(MIN_RATE..=MAX_RATE).contains(&self.rate_bits_per_s) {
             let why = format!("{} bits/s is not within {MIN_RATE} to {MAX_RATE}", self.rate_bits_per_s);
-            return invalid("strength.rate", why);
+            return invalid("strength.rate_bits_per_s", why);
         }
         Ok(())
     }
@@ -254,8 +257,8 @@ impl Order {
         Ok(())
     }
 
-    /// The steps in words, before anything is done.
-    pub fn record(&self) -> Vec<StepRecord> {
+    /// What is done, in words.
+    pub fn words(&self) -> String {
         let interfaces = match &*self.interfaces {
             [] => "every interface with a default route".to_owned(),
             names => names.join(", "),
@@ -272,21 +275,15 @@ impl Order {
         let ports = list(self.filter.ports.iter().map(ToString::to_string).collect(), "all");
         let spared = list(self.exclude.ports.iter().map(ToString::to_string).collect(), "none");
         let place = self.netns.as_ref().map_or_else(String::new, |path| format!(" of {}", path.display()));
-        let step = |does| StepRecord {
-            does,
-            undo: "the kernel drops it with the worker's file descriptors".to_owned(),
-            done: false,
-            undone: false,
+        let held = if self.fault.needs_relay() {
+            "hold those packets in a worker, behind a TAP for each interface; "
+        } else {
+            ""
         };
-        let mut steps = vec![step(format!(
-            "attach a program to {interfaces}{place}: {} {direction} {peers}, ports {ports}, sparing {spared}",
+        format!(
+            "{held}attach a program to {interfaces}{place}: {} {direction} {peers}, ports {ports}, sparing {spared}",
             self.fault.said(),
-        ))];
-        if self.fault.needs_relay() {
-            let does = "hold those packets in a worker, behind a TAP for each interface";
-            steps.insert(0, step(does.to_owned()));
-        }
-        steps
+        )
     }
 }
 

@@ -31,7 +31,8 @@ impl Achieved {
         let Some(amount) = reports.iter().map(|report| report.amount).sum::<Option<u64>>() else { return };
         let (value, overall) = match anomaly.unit {
             Unit::PercentOfCore | Unit::BytesPerS | Unit::OperationsPerS | Unit::BitsPerS => {
-                let scale = scale(anomaly);
+                // ns of CPU time per ns; else things per second.
+                let scale = if anomaly.unit == Unit::PercentOfCore { 100.0 } else { 1e9 };
                 let since = (amount.saturating_sub(self.amount), elapsed_ns - self.elapsed_ns);
                 (rate(since, scale), rate((amount, elapsed_ns), scale))
             }
@@ -50,17 +51,6 @@ impl Achieved {
 
 const fn both(level: f64) -> (f64, f64) {
     (level, level)
-}
-
-/// From a worker's count per ns to the unit.
-fn scale(anomaly: &Anomaly) -> f64 {
-    match anomaly.unit {
-        // ns of CPU time per ns.
-        Unit::PercentOfCore => 100.0,
-        // Workers count operations.
-        Unit::BytesPerS => 1e9 * float(anomaly.block_bytes()),
-        _ => 1e9,
-    }
 }
 
 fn rate((amount, elapsed_ns): (u64, u64), scale: f64) -> f64 {

@@ -5,6 +5,7 @@ use super::{Error, Facts, KERNELS, Plan, Step};
 use crate::actions::order::{CpuWork, Work};
 use crate::domain::action::{Class, Cpu, Fault, Unit};
 use crate::domain::scheduler::State;
+use crate::kernel::policy::Policy;
 
 /// The kernel leaves ordinary tasks 5 % beside those in the real-time classes; those of sched_ext get none of it.
 const MAX_REALTIME_PERCENT: f64 = 90.0;
@@ -32,7 +33,7 @@ pub(super) fn plan(fault: &Fault, cpu: &Cpu, facts: &Facts<'_>) -> Result<Plan, 
             Work::Cpu(CpuWork {
                 percent: *percent,
                 ramp_ns: fault.ramp_ns(),
-                policy: cpu.class.into(),
+                policy: policy(cpu.class),
                 nice: cpu.nice,
                 cpus: cpu.cpus.clone(),
             }),
@@ -40,4 +41,15 @@ pub(super) fn plan(fault: &Fault, cpu: &Cpu, facts: &Facts<'_>) -> Result<Plan, 
     };
     let steps = shares.iter().map(step).collect();
     Ok(Plan { steps, unit: Unit::PercentOfCore, amount: shares.iter().sum() })
+}
+
+const fn policy(class: Class) -> Option<Policy> {
+    Some(match class {
+        Class::Normal => return None,
+        Class::Batch => Policy::Batch,
+        Class::Idle => Policy::Idle,
+        Class::Ext => Policy::Ext,
+        Class::Fifo(priority) => Policy::Fifo(priority),
+        Class::RoundRobin(priority) => Policy::RoundRobin(priority),
+    })
 }

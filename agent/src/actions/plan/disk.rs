@@ -4,7 +4,7 @@ mod throttle;
 
 use std::path::PathBuf;
 
-use super::{Error, Facts, KERNELS, Plan, Step};
+use super::{Error, Facts, KERNELS, Plan, Step, at_once};
 use crate::actions::order::Who;
 use crate::actions::order::{Directory, DiskFillWork, DiskLoadWork, Order, Work};
 use crate::actions::worker::{Space, pids, space, takes_files};
@@ -48,6 +48,7 @@ fn load(fault: &Fault, wanted: &DiskLoad, facts: &Facts<'_>) -> Result<Plan, Err
                 place: place.clone(),
                 operations_per_s: operations_per_s / f64::from(workers),
                 block_bytes: wanted.block_bytes,
+                in_bytes: unit == Unit::BytesPerS,
                 write_percent: wanted.write_percent,
                 ramp_ns: fault.ramp_ns(),
             }),
@@ -96,9 +97,7 @@ fn fill(fault: &Fault, wanted: &DiskFill, facts: &Facts<'_>) -> Result<Plan, Err
 }
 
 fn slow(fault: &Fault, wanted: &DiskSlow, facts: &Facts<'_>) -> Result<Plan, Error> {
-    if fault.ramp_ns() > 0 {
-        return Err(invalid("ramp", "limits of a disk are set at once".to_owned()).into());
-    }
+    at_once(fault, "limits of a disk are set")?;
     let place = directory(fault, &wanted.path, facts)?;
     let device = throttle::device(&place, &facts.roots.sys)?;
     let changes = throttle::changes(&facts.place.own, &device, wanted)?;

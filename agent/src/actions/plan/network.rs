@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Error, Facts, Plan, Step};
+use super::{Error, Facts, Plan, Step, at_once};
 use crate::actions::network::{self, Exclude, Filter, Order, Ports};
 use crate::actions::order::{self, Measure, Who, Work};
 use crate::actions::worker::pids;
@@ -15,9 +15,7 @@ const UNDO: &str =
 const OWN_NETNS: &str = "/proc/self/ns/net";
 
 pub(super) fn plan(fault: &Fault, wanted: &Network, facts: &Facts<'_>) -> Result<Plan, Error> {
-    if fault.ramp_ns() > 0 {
-        return Err(invalid("ramp", "a network changes at once".to_owned()).into());
-    }
+    at_once(fault, "a network changes")?;
     let place = namespace(fault, facts)?;
     let peers = parsed("strength.exclude_peers", &wanted.exclude_peers)?;
     let mut exclude = Exclude { peers, ..Exclude::default() };
@@ -51,9 +49,9 @@ pub(super) fn plan(fault: &Fault, wanted: &Network, facts: &Facts<'_>) -> Result
         },
     };
     order.check()?;
-    network::probe().map_err(Error::Failed)?;
+    network::probe(&order.fault).map_err(Error::Failed)?;
     let (unit, amount) = wanted.amount();
-    let does = order.record().into_iter().map(|step| step.does).collect::<Vec<_>>().join("; ");
+    let does = order.words();
     let work = Work::Network { order: Box::new(order), measure: measure(unit) };
     // Beside its target: what it does is the node's to pay, and the target's limits do not slow it down.
     let order = order::Order { groups: Vec::new(), ..facts.order(fault, work) };

@@ -2,10 +2,10 @@
 //! part of its scheduler: the kernel ejects a scheduler whose part in user space stands still, and ends it with that
 //! process.
 
-use super::{Error, Facts, Plan, Step};
-use crate::actions::order::{Order, Who, Work, is_term};
+use super::{Error, Facts, Plan, Step, at_once};
+use crate::actions::order::{Order, Who, Work};
 use crate::actions::worker::{pids, threads};
-use crate::domain::action::{Fault, Invalid, Process, Target, Unit};
+use crate::domain::action::{Fault, Invalid, Process, Signal, Target, Unit};
 
 /// A killed process is gone: its supervisor starts another one, or nobody does.
 const NOTHING: &str = "nothing: what was ended stays so until its supervisor starts it again";
@@ -13,6 +13,7 @@ const RESUME: &str =
     "end the worker: the kernel lets go of what a tracer stopped when the tracer ends, however it ends";
 
 pub(super) fn plan(fault: &Fault, process: Process, facts: &Facts<'_>) -> Result<Plan, Error> {
+    at_once(fault, "processes are stopped or ended")?;
     let target = &fault.asked().target;
     let who = match target {
         Target::Node => {
@@ -44,7 +45,7 @@ pub(super) fn plan(fault: &Fault, process: Process, facts: &Facts<'_>) -> Result
             ("let stand still", RESUME, Work::Pause(who))
         }
         Process::Kill(signal) => {
-            let term = is_term(signal);
+            let term = signal == Signal::Term;
             (if term { "ask to end" } else { "kill" }, NOTHING, Work::Kill { who, term })
         }
     };

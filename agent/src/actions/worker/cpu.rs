@@ -6,7 +6,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::clock::{Clock, used_ns};
 use super::pace::Pace;
 use super::{PERIOD_NS, Task};
-use crate::actions::order::{CpuWork, Policy};
+use crate::actions::order::CpuWork;
 use crate::kernel::policy;
 
 /// Work between two looks at the clock: microseconds.
@@ -38,22 +38,11 @@ impl Cpu {
                 return Err(format!("niceness {nice}: the kernel gave {got}"));
             }
         }
-        if let Some(policy) = policy_of(work.policy) {
+        if let Some(policy) = work.policy {
             policy::set(policy).map_err(|error| format!("scheduling class {policy:?}: {error}"))?;
         }
         Ok(Self { pace: Pace::new(work.percent / 100.0, work.ramp_ns, PERIOD_NS), begun_ns: used_ns() })
     }
-}
-
-const fn policy_of(policy: Policy) -> Option<policy::Policy> {
-    Some(match policy {
-        Policy::Normal => return None,
-        Policy::Batch => policy::Policy::Batch,
-        Policy::Idle => policy::Policy::Idle,
-        Policy::Ext => policy::Policy::Ext,
-        Policy::Fifo(priority) => policy::Policy::Fifo(priority),
-        Policy::RoundRobin(priority) => policy::Policy::RoundRobin(priority),
-    })
 }
 
 impl Task for Cpu {

@@ -27,6 +27,8 @@ pub(super) struct Load {
     write_share: f64,
     writes: u64,
     operations: u64,
+    /// What one of them counts for in a report.
+    worth: u64,
     state: u64,
 }
 
@@ -48,6 +50,7 @@ impl Load {
             write_share: work.write_percent / 100.0,
             writes: 0,
             operations: 0,
+            worth: if work.in_bytes { work.block_bytes } else { 1 },
             state,
         })
     }
@@ -95,6 +98,6 @@ impl Task for Load {
     }
 
     fn amount(&mut self) -> Option<u64> {
-        Some(self.operations)
+        Some(self.operations * self.worth)
     }
 }

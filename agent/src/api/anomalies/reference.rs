@@ -1,8 +1,8 @@
 //! `/api/anomaly/*` as clients of the reference backend speak it, with its strengths.
 //!
-//! Its templates: CPU of two workers at 90 %; 256 MiB of memory in two workers; a delay of 100 ms of what is sent; a disk whose every operation takes
-//! 100 ms. The last is what it does to the files of one pod: ten operations a second for a target that has a cgroup of its
-//! own; the node as a whole has none, and gets a load of 50 MiB/s instead.
+//! Its templates: CPU of two workers at 90 %; 256 MiB of memory in two workers; a delay of 100 ms of what is sent; a
+//! disk whose every operation takes 100 ms. The last is what it does to the files of one pod: ten operations a second
+//! for a target that has a cgroup of its own; the node as a whole has none, and gets a load of 50 MiB/s instead.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -152,5 +152,40 @@ impl From<&Anomaly> for Active {
             start_time: rfc3339_seconds(anomaly.started_at_ns.unwrap_or(anomaly.asked_at_ns)),
             duration: anomaly.duration_s,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(body: &str) -> Asked {
+        serde_json::from_str::<ReferenceRequest>(body).unwrap().asked().unwrap()
+    }
+
+    #[test]
+    fn every_type_has_the_strength_of_its_template() {
+        let cpu = asked(r#"{"type": "cpu_stress"}"#);
+        assert_eq!((&cpu.target, cpu.duration_s), (&action::Target::Node, DEFAULT_DURATION_S));
+        assert!(matches!(&cpu.strength, Strength::Cpu(cpu) if cpu.percent == 90.0 && cpu.workers == Some(2)));
+        let memory = asked(r#"{"type": "memory_stress", "duration": 30}"#);
+        assert_eq!(memory.duration_s, 30.0);
+        assert!(
+            matches!(&memory.strength, Strength::Memory(memory) if memory.amount == Amount::Bytes(256 << 20))
+        );
+        let network = asked(r#"{"type": "network_delay", "target": {"pid": 7}}"#);
+        assert_eq!(network.target, action::Target::Pid(7));
+        let delay = Network { delay_ms: 100.0, ..Network::default() };
+        assert_eq!(network.strength, Strength::Network(delay), "and nothing else of a network's faults");
+        assert!(matches!(asked(r#"{"type": "disk_stress"}"#).strength, Strength::Disk(Disk::Load(_))));
+        let of_pod = asked(r#"{"type": "disk_stress", "target": {"pod": "default/web"}}"#);
+        assert!(matches!(of_pod.strength, Strength::Disk(Disk::Slow(slow)) if slow.path == "/"));
+    }
+
+    #[test]
+    fn a_type_that_there_is_not_is_named() {
+        let request: ReferenceRequest = serde_json::from_str(r#"{"type": "sabotage"}"#).unwrap();
+        let wrong = request.asked().unwrap_err();
+        assert!(wrong.field == "type" && wrong.why.contains("sabotage"), "{wrong:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Disk, Kind, Schedule, Strength, Target};
+use super::{Kind, Schedule, Strength, Target};
 
 /// Points kept of one anomaly: at one a second ten minutes; a longer one has every second, every fourth.
 pub const MAX_POINTS: usize = 600;
@@ -181,14 +181,6 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
-    /// Size of one operation of a disk's load; 1 of anything else.
-    pub const fn block_bytes(&self) -> u64 {
-        match &self.strength {
-            Some(Strength::Disk(Disk::Load(load))) => load.block_bytes,
-            _ => 1,
-        }
-    }
-
     /// Adds what was achieved, thinning out when there are too many.
     pub fn push(&mut self, point: Point) {
         if self.points.len() >= MAX_POINTS {

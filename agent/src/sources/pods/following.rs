@@ -117,16 +117,16 @@ impl PodsSource {
             }
         }
         self.health.last_success_at_ns = Some(at_ns);
+        // Only then may there be a pod to name, or a name.
+        if groups || all {
+            self.names.look_up(&follower.live.groups(), at_ns);
+        }
         let changed = follower.live.changed();
-        if !changed.places && !(all && (changed.host || self.names.have_news(&self.last))) {
+        if !changed.places && !(all && (changed.host || self.names.have_news())) {
             return None;
         }
         follower.take_changed();
         let seen = self.followed();
-        // Only then may there be a pod to name, or a name.
-        if groups || all {
-            self.names.look_up(&seen.leaves, at_ns);
-        }
         self.make_map(seen, at_ns);
         self.health.last_duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.metrics.map(&self.last);

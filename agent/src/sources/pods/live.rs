@@ -203,8 +203,8 @@ impl Live {
         self.beyond
     }
 
-    /// Every place with its processes, and the rest.
-    pub(super) fn leaves(&self) -> (Vec<Leaf>, Host) {
+    /// Every place, without its processes.
+    pub(super) fn groups(&self) -> Vec<Leaf> {
         let leaf = |place: &Place| Leaf {
             place: place.place.clone(),
             cgroup: place.cgroup.clone(),
@@ -212,7 +212,12 @@ impl Live {
             tasks: Vec::new(),
             churn: Some(self.churn.get(&place.cgroup_id).copied().unwrap_or_default()),
         };
-        let mut leaves: Vec<Leaf> = self.places.iter().map(leaf).collect();
+        self.places.iter().map(leaf).collect()
+    }
+
+    /// Every place with its processes, and the rest.
+    pub(super) fn leaves(&self) -> (Vec<Leaf>, Host) {
+        let mut leaves = self.groups();
         let mut host = Host::default();
         for (&pid, process) in &self.processes {
             match self.owner(process.group).and_then(|at| leaves.get_mut(at)) {

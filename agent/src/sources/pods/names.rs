@@ -10,7 +10,7 @@ use self::files::Files;
 use self::memory::Memory;
 use self::poller::{Service, Told};
 use self::retry::Retry;
-use crate::domain::pod::{Container, ContainerId, Leaf, NameTable, Names, Pod, PodMap, PodUid, Runtime};
+use crate::domain::pod::{ContainerId, Leaf, NameTable, Names, PodUid, Runtime};
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
@@ -57,12 +57,14 @@ pub(super) struct NameSources {
     remotes: Vec<Remote>,
     swept_ns: i64,
     lookups: u64,
+    /// Something was learnt that no map has yet.
+    news: bool,
 }
 
 impl NameSources {
     pub(super) fn new(roots: HostRoots) -> Self {
         let (files, files_memory) = (Files::default(), Memory::default());
-        Self { roots, files, files_memory, remotes: Vec::new(), swept_ns: i64::MIN, lookups: 0 }
+        Self { roots, files, files_memory, remotes: Vec::new(), swept_ns: i64::MIN, lookups: 0, news: false }
     }
 
     /// Adds the RPC sources that are switched on; whoever takes the ends runs [`poller::poll`] with each.
@@ -87,12 +89,12 @@ impl NameSources {
         ends
     }
 
-    /// Learns what it can about `leaves` and asks the RPC sources for what they lack.
+    /// Learns what it can about `leaves`, whose tasks do not matter, and asks the RPC sources for what they lack.
     pub(super) fn look_up(&mut self, leaves: &[Leaf], at_ns: i64) {
         self.lookups += 1;
-        self.files.look_up(&self.roots, leaves, &mut self.files_memory, at_ns);
+        self.news |= self.files.look_up(&self.roots, leaves, &mut self.files_memory, at_ns);
         for remote in &mut self.remotes {
-            remote.take(at_ns);
+            self.news |= remote.take(at_ns);
             remote.ask(leaves, at_ns);
         }
         if at_ns.saturating_sub(self.swept_ns) >= SWEEP_NS || at_ns < self.swept_ns {
@@ -101,14 +103,14 @@ impl NameSources {
         }
     }
 
-    /// Something may be known now that `map` lacks.
-    pub(super) fn have_news(&self, map: &PodMap) -> bool {
-        let told = |remote: &Remote| remote.told.borrow().version != remote.taken;
-        let unnamed = |pod: &Pod| {
-            let nameless = |container: &Container| container.id.is_some() && container.name.is_none();
-            pod.name.is_none() || pod.containers.iter().any(nameless)
-        };
-        self.remotes.iter().any(told) || map.pods.iter().any(unnamed)
+    /// Something was learnt since the last map was made.
+    pub(super) const fn have_news(&self) -> bool {
+        self.news
+    }
+
+    /// A map is made of all that is known.
+    pub(super) const fn told(&mut self) {
+        self.news = false;
     }
 
     fn sweep(&mut self, alive: &Alive, at_ns: i64) {
@@ -176,17 +178,17 @@ impl Service {
 }
 
 impl Remote {
-    /// Takes over a new list.
-    fn take(&mut self, at_ns: i64) {
+    /// Takes over a new list; whether anything in it is new.
+    fn take(&mut self, at_ns: i64) -> bool {
         let table = {
             let told = self.told.borrow();
             if told.version == self.taken {
-                return;
+                return false;
             }
             self.taken = told.version;
             told.table.clone()
         };
-        self.memory.learn((*table).clone(), at_ns);
+        self.memory.learn((*table).clone(), at_ns)
     }
 
     /// Wants a new list when the tree shows something in a pod that the last one lacked.

@@ -28,8 +28,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Looks up everything in `leaves` that `memory` does not know.
-    pub(super) fn look_up(&mut self, roots: &HostRoots, leaves: &[Leaf], memory: &mut Memory, at_ns: i64) {
+    /// Looks up everything in `leaves` that `memory` does not know; whether it does now.
+    pub(super) fn look_up(
+        &mut self,
+        roots: &HostRoots,
+        leaves: &[Leaf],
+        memory: &mut Memory,
+        at_ns: i64,
+    ) -> bool {
         let mut told = NameTable::default();
         let mut want_links = false;
         let mut want_logs = false;
@@ -63,13 +69,14 @@ impl Files {
                 told.containers.entry(id).or_insert(name);
             }
         }
-        if !told.pods.is_empty() || !told.containers.is_empty() {
-            // The log directories outlive their pods: only what the tree shows is learnt.
-            let alive = super::alive(leaves);
-            told.pods.retain(|uid, _| alive.pods.contains(uid));
-            told.containers.retain(|id, _| alive.containers.contains(id));
-            memory.learn(told, at_ns);
+        if told.pods.is_empty() && told.containers.is_empty() {
+            return false;
         }
+        // The log directories outlive their pods: only what the tree shows is learnt.
+        let alive = super::alive(leaves);
+        told.pods.retain(|uid, _| alive.pods.contains(uid));
+        told.containers.retain(|id, _| alive.containers.contains(id));
+        memory.learn(told, at_ns)
     }
 
     /// Forgets the pauses of what is gone.

@@ -40,12 +40,16 @@ impl Memory {
         &self.table
     }
 
-    /// Takes over everything a source told now.
-    pub(super) fn learn(&mut self, told: NameTable, at_ns: i64) {
+    /// Takes over everything a source told now; whether any of it is new.
+    pub(super) fn learn(&mut self, told: NameTable, at_ns: i64) -> bool {
+        let known = &self.table;
+        let new = told.pods.iter().any(|(uid, name)| known.pods.get(uid) != Some(name))
+            || told.containers.iter().any(|(id, name)| known.containers.get(id) != Some(name));
         self.pods_seen.extend(told.pods.keys().map(|uid| (uid.clone(), at_ns)));
         self.containers_seen.extend(told.containers.keys().map(|id| (id.clone(), at_ns)));
         self.table.pods.extend(told.pods);
         self.table.containers.extend(told.containers);
+        new
     }
 
     /// Forgets what has been gone for too long, and the longest gone where there are too many.

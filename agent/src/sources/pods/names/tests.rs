@@ -243,3 +243,19 @@ fn the_files_source_says_what_it_lacks() {
     assert_eq!(names.health(5, 0)[0].condition, Condition::Up);
     assert_eq!(names.health(5, 3)[0].condition, Condition::Degraded);
 }
+
+#[test]
+fn only_what_is_new_is_news() {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut names = NameSources::new(roots(&dir));
+    let pod = [leaf(&format!("/kubepods/pod{UID}/{ID}"))];
+    names.look_up(&pod, 0);
+    assert!(!names.have_news(), "nobody names it");
+    std::fs::create_dir_all(roots(&dir).var.join(format!("log/pods/default_web_{UID}"))).unwrap();
+    names.look_up(&pod, HOUR_NS);
+    assert!(names.have_news());
+    names.told();
+    names.look_up(&pod, 2 * HOUR_NS);
+    assert!(!names.have_news(), "a map has it already");
+}

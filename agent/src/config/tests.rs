@@ -1,0 +1,86 @@
+//! Files, variables and flags become one value, and everything wrong with them is said at once.
+
+use super::*;
+
+#[test]
+fn a_warning_at_nothing_or_at_the_end_is_refused() {
+    for (percent, errors) in [(0, 1), (1, 0), (50, 0), (99, 0), (100, 1)] {
+        let (config, mut found) = parse(&format!("[scheduler.watchdog]\nwarn_percent = {percent}\n"));
+        validate(&config, &mut found);
+        assert_eq!(found.len(), errors, "{percent}: {found:?}");
+    }
+}
+
+#[test]
+fn a_limit_of_anomalies_is_a_percentage() {
+    for key in ["max_percent_of_node", "min_percent_of_memory", "max_percent_of_disk"] {
+        for (percent, errors) in [(0, 1), (1, 0), (100, 0), (101, 1)] {
+            let (config, mut found) = parse(&format!("[actions]\n{key} = {percent}\n"));
+            validate(&config, &mut found);
+            assert_eq!(found.len(), errors, "{key} = {percent}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn every_section_reports_its_error_at_once() {
+    let text = "[log]\nformat = \"xml\"\n[node]\nintervall_ms = 5\n[receiver]\nlisten = 3\n[nodes]\n";
+    let (_, errors) = parse(text);
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    assert!(errors[0].contains("[log]") && errors[0].contains("xml"), "{errors:?}");
+    assert!(errors[1].contains("intervall_ms"), "{errors:?}");
+    assert!(errors[3].contains("[nodes]"), "{errors:?}");
+}
+
+#[test]
+fn a_dump_of_the_defaults_is_a_valid_file() {
+    let dump = toml::to_string(&Config::default()).unwrap();
+    let (config, errors) = parse(&dump);
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn flags_beat_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sextant.toml");
+    std::fs::write(&file, "[node]\ninterval_ms = 5000\nname = \"from-file\"\n").unwrap();
+    let args = NodeArgs {
+        shared: Shared { config: Some(file), ..Shared::default() },
+        interval: Some("250ms".to_owned()),
+        ..NodeArgs::default()
+    };
+    let config = for_node(&args).unwrap();
+    assert_eq!((config.node.interval_ms, config.node.name.as_str()), (250, "from-file"));
+}
+
+#[test]
+fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
+    let (mut config, mut errors) = parse("[database]\nhost = \"a\"\nuser = \"u\"\n");
+    apply_reference(&mut config, &mut errors, |name| match name {
+        "OB_HOST" => Some("obproxy".to_owned()),
+        "OB_PORT" => Some("70000".to_owned()),
+        "OB_PASSWORD" => Some("s3cret".to_owned()),
+        "PROMETHEUS_URL" => Some("ftp://u:p@x".to_owned()),
+        _ => None,
+    });
+    assert_eq!((&*config.database.host, &*config.database.user), ("obproxy", "u"));
+    assert!(config.database.login().is_ok_and(|login| login.password.reveal() == "s3cret"));
+    validate(&config, &mut errors);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    let shown = format!("{} {config:?} {errors:?}", dump(&config));
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn bad_values_are_named_with_what_would_be_right() {
+    let args = NodeArgs {
+        shared: Shared { listen: vec!["localhost".to_owned()], ..Shared::default() },
+        receiver: Some("ftp://x".to_owned()),
+        interval: Some("soon".to_owned()),
+        ..NodeArgs::default()
+    };
+    let Errors(errors) = for_node(&args).unwrap_err();
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(errors.iter().all(|error| error.contains("such as") || error.contains("try")), "{errors:?}");
+}
