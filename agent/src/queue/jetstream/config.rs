@@ -104,7 +104,7 @@ impl Config {
         }
         let given = |path: &PathBuf| !path.as_os_str().is_empty();
         let credentials = given(&self.credentials_file);
-        require(!(credentials && !self.user.is_empty()), "credentials_file or user, not both")?;
+        require(!credentials || self.user.is_empty(), "credentials_file or user, not both")?;
         require(self.user.is_empty() != given(&self.password_file), "user and password_file go together")?;
         require(given(&self.cert_file) == given(&self.key_file), "cert_file and key_file go together")
     }

@@ -1,6 +1,6 @@
 //! What all parts of the engine share: the connection, the names, and the topics that are known to exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +38,8 @@ pub(super) struct Topic {
     pub(super) batches: Semaphore,
     /// Groups that have their consumers.
     joined: Mutex<BTreeSet<String>>,
+    /// Before which sequence nothing is left, by partition.
+    pub(super) purged: Mutex<HashMap<u32, u64>>,
     /// When it was last looked for room.
     pub(super) looked: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -54,6 +56,7 @@ impl Topic {
             turn: AtomicU32::new(0),
             batches: Semaphore::new(BATCHES),
             joined: Mutex::default(),
+            purged: Mutex::default(),
             looked: tokio::sync::Mutex::default(),
         })
     }
@@ -200,7 +203,7 @@ impl Core {
             self.api.create_consumer(&topic.stream, &name, &config).await
         });
         let made: Vec<Result<(), Fault>> = making.buffer_unordered(AT_ONCE).collect().await;
-        for fault in made.into_iter().filter_map(Result::err) {
+        if let Some(fault) = made.into_iter().find_map(Result::err) {
             if fault.is(code::NO_STREAM) {
                 self.forget_topic(&topic.name);
             }

@@ -85,6 +85,10 @@ pub(super) enum Command {
         partition: u32,
         floor: u64,
     },
+    /// It was on its way to an inbox that is gone.
+    Late {
+        message: Box<async_nats::Message>,
+    },
     /// The group was forgotten.
     Forgotten,
 }
@@ -244,6 +248,7 @@ impl Desk {
                     flight.settle_up_to(floor);
                 }
             }
+            Command::Late { message } => self.record(*message),
             Command::Forgotten => {}
         }
     }
@@ -259,16 +264,18 @@ impl Desk {
                 self.over(number);
                 self.check_group().await;
             }
-            Word::Record(message) => {
-                let ack = message.reply.as_ref().map(|reply| reply.as_str().to_owned());
-                let read = ack.and_then(|ack| names::delivery(&ack).map(|delivery| (ack, delivery)));
-                let Some((ack, delivery)) = read else { return };
-                if let Some(number) = inbox.arrived(delivery.partition) {
-                    self.over(number);
-                }
-                self.arrive(ack, delivery, *message);
-            }
+            Word::Record(message) => self.record(*message),
         }
+    }
+
+    fn record(&mut self, message: async_nats::Message) {
+        let ack = message.reply.as_ref().map(|reply| reply.as_str().to_owned());
+        let read = ack.and_then(|ack| names::delivery(&ack).map(|delivery| (ack, delivery)));
+        let Some((ack, delivery)) = read else { return };
+        if let Some(number) = self.inbox.as_mut().and_then(|inbox| inbox.arrived(delivery.partition)) {
+            self.over(number);
+        }
+        self.arrive(ack, delivery, message);
     }
 
     fn over(&mut self, number: u64) {
@@ -328,8 +335,7 @@ impl Desk {
         self.send_back(LINGER).await;
         self.asks.retain(Waiting::is_wanted);
         if self.asks.is_empty() && self.flights.iter().all(|flight| flight.ready.is_empty()) {
-            // Servers forget the requests of an inbox that is gone.
-            self.inbox = None;
+            self.leave();
         }
     }
 
@@ -436,9 +442,24 @@ impl Desk {
         Ok(())
     }
 
+    /// Servers forget the requests of an inbox that is gone; what is on its way to it is still taken.
+    fn leave(&mut self) {
+        let Some(Inbox { mut subscriber, .. }) = self.inbox.take() else { return };
+        let back = self.back.clone();
+        self.tasks.spawn(async move {
+            if subscriber.drain().await.is_err() {
+                return;
+            }
+            while let Some(message) = subscriber.next().await {
+                let Some(back) = back.upgrade().filter(|_| message.status.is_none()) else { continue };
+                let _closed = back.send(Command::Late { message: Box::new(message) }).await;
+            }
+        });
+    }
+
     /// Everything that was asked for is asked for anew.
     fn restart(&mut self) {
-        self.inbox = None;
+        self.leave();
         self.asks.iter_mut().for_each(Waiting::restart);
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::message::{MessageId, NewMessage, Produce, Produced};
 use super::super::{Error, MAX_BATCH, name};
 use super::api::{Fault, PATIENCE, Published, Stored, code};
-use super::core::{Core, Topic};
+use super::core::{Core, Topic, lock};
 use super::names;
 
 /// Records of one atomic batch: what servers take unless they are told otherwise.
@@ -249,9 +249,11 @@ impl Core {
         let mut dropped = 0;
         for (partition, floor) in floors {
             let before = floor.saturating_add(1).saturating_sub(keep);
-            if before > 1 {
+            // Servers write down each purge, also of nothing.
+            if before > lock(&topic.purged).get(&partition).copied().unwrap_or(1) {
                 let subject = self.names.subject(&topic.name, partition);
                 dropped += self.api.purge(&topic.stream, &subject, before).await?;
+                lock(&topic.purged).insert(partition, before);
             }
         }
         Ok(dropped)
