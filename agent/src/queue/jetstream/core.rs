@@ -251,6 +251,8 @@ impl Core {
     /// Deletes a group's consumers; false if there were none.
     pub(super) async fn delete_group(&self, topic: &Topic, group: &str) -> Result<bool, Error> {
         self.forget_joined(topic, group);
+        // What it held back may be room now.
+        *topic.looked.lock().await = None;
         let deleting = stream::iter(0..topic.width).map(|partition| async move {
             self.api.delete_consumer(&topic.stream, &names::consumer(group, partition)).await
         });

@@ -97,6 +97,17 @@ impl Inbox {
             }
             return Word::Alive;
         }
+        // Replicated deliveries wait for a majority, and the last word of a request overtakes them: it says how many of
+        // what was asked for do not come, and the others are waited for.
+        let missing = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let missing = missing.and_then(|missing| missing.as_str().parse::<usize>().ok());
+        if let Some(request) = self.requests.get_mut(&number)
+            && let Some(coming) = missing.and_then(|missing| request.left.checked_sub(missing))
+            && coming > 0
+        {
+            (request.left, request.heard, request.probe) = (coming, Instant::now(), true);
+            return Word::Alive;
+        }
         self.requests.remove(&number);
         let said = message.description.unwrap_or_default().to_ascii_lowercase();
         // 404 no messages, 408 time is out, 409 too much in flight or too large: the consumer is there.

@@ -1,6 +1,7 @@
 //! Somebody who asks a desk for records.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -33,8 +34,10 @@ pub(super) struct Waiting {
     full: bool,
     /// Partitions that were not asked yet what they have.
     sweep: VecDeque<u32>,
-    /// The request that is answered now.
-    probe: Option<u64>,
+    /// The request that is answered now, and of which partition.
+    probe: Option<(u64, u32)>,
+    /// Since when it asks.
+    pub(super) since: Instant,
 }
 
 impl Waiting {
@@ -44,7 +47,8 @@ impl Waiting {
         reply: oneshot::Sender<Result<Parcel, Error>>,
     ) -> Self {
         let sweep = partitions.iter().copied().collect();
-        Self { pull, partitions, reply, messages: VecDeque::new(), bytes: 0, full: false, sweep, probe: None }
+        let (messages, since) = (VecDeque::new(), Instant::now());
+        Self { pull, partitions, reply, messages, bytes: 0, full: false, sweep, probe: None, since }
     }
 
     /// Somebody still waits for the answer. What one that has gone was to get is in nobody's hands yet.
@@ -113,15 +117,26 @@ impl Waiting {
 
     /// The partition in front is asked.
     pub(super) fn probing(&mut self, number: u64) {
-        self.sweep.pop_front();
-        self.probe = Some(number);
+        self.probe = self.sweep.pop_front().map(|partition| (number, partition));
     }
 
     /// A request is answered.
     pub(super) fn over(&mut self, number: u64) {
-        if self.probe == Some(number) {
-            self.probe = None;
+        self.probe = self.probe.filter(|probe| probe.0 != number);
+    }
+
+    /// A request found nobody: that partition is asked again.
+    pub(super) fn lost(&mut self, number: u64) {
+        if let Some((_, partition)) = self.probe.take_if(|probe| probe.0 == number) {
+            self.sweep.push_front(partition);
         }
+    }
+
+    /// It was not to wait, and the servers have not said what there is.
+    pub(super) fn is_late(&self, now: Instant, patience: Duration) -> bool {
+        let unanswered = self.probe.is_some() || !self.sweep.is_empty();
+        let waits = self.pull.wait || !self.messages.is_empty();
+        unanswered && !waits && now.saturating_duration_since(self.since) > patience
     }
 
     /// The requests are lost.
