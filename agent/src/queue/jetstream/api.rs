@@ -121,7 +121,6 @@ pub(super) struct Sequences {
 /// What became of a record or a batch.
 #[derive(Debug, Deserialize)]
 pub(super) struct Published {
-    #[serde(default)]
     pub(super) seq: u64,
     #[serde(default)]
     pub(super) duplicate: bool,
@@ -314,7 +313,7 @@ mod tests {
         let full =
             br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"seq":0}"#;
         assert!(answer::<Published>(full).unwrap_err().is(code::FULL));
-        for strange in [&b""[..], b"{", b"[]", br#"{"error":5}"#, b"\xff"] {
+        for strange in [&b""[..], b"{", b"{}", b"[]", br#"{"error":5}"#, b"\xff"] {
             assert!(matches!(answer::<Published>(strange), Err(Fault::Silent(_))));
         }
     }
