@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod following;
 pub mod hand_made;
 pub mod mariadb;
+pub mod nats;
 pub mod netns;
 pub mod provoke;
 pub mod role;

@@ -30,7 +30,7 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
-    /// The receiver's queue: Redis Streams
+    /// The receiver's queue: Redis Streams, NATS JetStream
     Queue,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
@@ -79,6 +79,12 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
         match tools::debian(&cache, peer, package) {
             Ok(folder) => path.push(folder),
             Err(error) => eprintln!("bench: without {peer}: {error:#}"),
+        }
+    }
+    if matches!(args.what, What::Queue) {
+        match tools::nats_server(&cache) {
+            Ok(folder) => path.push(folder),
+            Err(error) => eprintln!("bench: without nats-server: {error:#}"),
         }
     }
     if matches!(args.what, What::Network | What::Node | What::Queue | What::Stress) {

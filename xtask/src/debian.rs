@@ -20,6 +20,9 @@ pub(crate) const GUEST: &str = "trixie";
 /// How old package lists may be before they are asked for anew.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
+/// What a stable release has beside it.
+const MORE: &[&str] = &["-updates", "-backports"];
+
 /// A private apt for one release and its backports.
 pub(crate) struct Apt {
     release: String,
@@ -31,7 +34,7 @@ impl Apt {
     pub(crate) fn host(cache: &Cache) -> Result<Self> {
         let mirror = Mirror::of_this_machine()?;
         let release = mirror.release.clone();
-        Self::open(cache, &mirror, &release, Path::new("/var/lib/dpkg/status"))
+        Self::open(cache, &mirror, (&release, MORE), Path::new("/var/lib/dpkg/status"))
     }
 
     /// Packages that run in the guest.
@@ -39,10 +42,15 @@ impl Apt {
         let mirror = Mirror::of_this_machine()?;
         let status = cache.workspace("apt")?.join("nothing-installed");
         fs::write(&status, "")?;
-        Self::open(cache, &mirror, GUEST, &status)
+        Self::open(cache, &mirror, (GUEST, MORE), &status)
     }
 
-    fn open(cache: &Cache, mirror: &Mirror, release: &str, status: &Path) -> Result<Self> {
+    /// Packages of another release, as they are: what they need is not looked for.
+    pub(crate) fn of(cache: &Cache, mirror: &Mirror, release: &str) -> Result<Self> {
+        Self::open(cache, mirror, (release, &[]), Path::new("/var/lib/dpkg/status"))
+    }
+
+    fn open(cache: &Cache, mirror: &Mirror, (release, more): (&str, &[&str]), status: &Path) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             process::find(tool).context("the virtual machine is made of Debian packages")?;
         }
@@ -51,8 +59,9 @@ impl Apt {
         for folder in ["lists/partial", "archives/partial", "state"] {
             fs::create_dir_all(home.join(folder))?;
         }
-        let suites = [release.to_owned(), format!("{release}-updates"), format!("{release}-backports")];
-        let lines = suites.iter().map(|suite| mirror.line(suite)).collect::<Vec<_>>().join("\n");
+        let suites = [""].iter().chain(more);
+        let suites = suites.map(|more| format!("{release}{more}"));
+        let lines = suites.map(|suite| mirror.line(&suite)).collect::<Vec<_>>().join("\n");
         fs::write(home.join("sources.list"), lines + "\n")?;
         let apt = Self { release: release.to_owned(), configuration: home.join("apt.conf") };
         fs::write(&apt.configuration, configuration(&home, status))?;

@@ -5,6 +5,7 @@
 //! one `VARIABLE=path` a line, which is how a plain `cargo test` finds them.
 
 mod database;
+mod nats;
 mod private;
 mod python;
 mod systemd;
@@ -58,6 +59,7 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Tool>> {
         Tool { variable: "SEXTANT_SYSTEMD_ANALYZE", path: systemd::analyze(cache)? },
         Tool { variable: "SEXTANT_SYSBENCH", path: database::sysbench(cache)? },
         Tool { variable: "SEXTANT_MARIADBD", path: database::mariadbd(cache)? },
+        Tool { variable: "SEXTANT_NATS_SERVER", path: nats::server(cache)? },
         Tool { variable: "SEXTANT_PROMETHEUS", path: database::prometheus(cache)? },
         Tool { variable: "SEXTANT_SEEKDB", path: python::script(cache, SEEKDB, "seekdb", RUN_SEEKDB)? },
     ];
@@ -80,6 +82,11 @@ pub(crate) fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
 /// The linker of `agent-ebpf`.
 pub(crate) fn bpf_linker(cache: &Cache) -> Result<PathBuf> {
     built(cache, BPF_LINKER, "2 to 6 minutes")
+}
+
+/// The directory of `nats-server`.
+pub(crate) fn nats_server(cache: &Cache) -> Result<PathBuf> {
+    Ok(nats::server(cache)?.parent().map_or_else(PathBuf::new, Path::to_owned))
 }
 
 /// The directory of psutil, for `PYTHONPATH`.

@@ -17,7 +17,7 @@ use crate::http::receiver::exposition::FleetCollector;
 use crate::http::receiver::queue::Door;
 use crate::http::receiver::{ReceiverState, router};
 use crate::http::{self, Common, Parts, Role, serve};
-use crate::queue::{self, Queue};
+use crate::queue::{self, EngineKind, Queue};
 use crate::receiver::fleet::Fleet;
 use crate::receiver::ingest::{self, Ingest};
 use crate::store::{self, Store};
@@ -36,10 +36,18 @@ pub fn openapi() -> String {
 pub fn plan(config: &Config) -> String {
     let receiver = &config.receiver;
     format!(
-        "receiver\nlisten on {}\nstore and queue in {}\n",
+        "receiver\nlisten on {}\nstore in {}\nqueue {}\n",
         receiver.listen.join(", "),
-        receiver.data_dir.display()
+        receiver.data_dir.display(),
+        place_of_queue(config)
     )
+}
+
+fn place_of_queue(config: &Config) -> String {
+    match config.queue.engine {
+        EngineKind::Embedded => format!("in {}", config.receiver.data_dir.display()),
+        EngineKind::JetStream => format!("on {}", config.queue.jetstream.servers.join(", ")),
+    }
 }
 
 /// Runs until a signal or a critical failure.
@@ -67,7 +75,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let queue_metrics = queue::Metrics::register(ours);
     let queue = Queue::open(dir, &config.queue, queue_metrics.clone(), super::wall_ns)
-        .with_context(|| format!("cannot open the queue in {}", dir.display()))?;
+        .await
+        .with_context(|| format!("cannot open the queue {}", place_of_queue(&config)))?;
 
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
     let metrics = http::metrics::Metrics::register(ours);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_PARTITIONS;
+use super::{MAX_PARTITIONS, jetstream};
 
 /// Smallest limit that holds some of the largest batches.
 const MIN_SIZE_BYTES: u64 = 32 << 20;
@@ -12,10 +12,23 @@ const MIN_SIZE_BYTES: u64 = 32 << 20;
 /// A consumer that needs longer than a day is not coming back.
 const MAX_VISIBILITY_MS: u64 = 86_400_000;
 
+/// Where the queue is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// In one file of the receiver's own.
+    #[default]
+    Embedded,
+    /// On the servers of `[queue.jetstream]`.
+    JetStream,
+}
+
 /// Settings of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where the queue is kept: `embedded` or `jetstream`.
+    pub engine: EngineKind,
     /// Partitions that a topic has from its making on, 1 to 256; a change counts for topics made later.
     pub partitions_per_topic: u32,
     /// Records of a partition that its slowest group has still to acknowledge (all, while there is no group);
@@ -41,11 +54,14 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Consumers' streams open at once: a quarter of the connections.
     pub max_streams: usize,
+    /// The way to the servers, for `engine = "jetstream"`.
+    pub jetstream: jetstream::Settings,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            engine: EngineKind::Embedded,
             // The first four are what the reference documents.
             partitions_per_topic: 4,
             queue_size: 2_000,
@@ -62,6 +78,7 @@ impl Default for Config {
             retention_bytes: 512 << 20,
             cache_bytes: 32 << 20,
             max_streams: 128,
+            jetstream: jetstream::Settings::default(),
         }
     }
 }
@@ -88,7 +105,11 @@ impl Config {
         in_range("dedup_window_ms", self.dedup_window_ms, 1_000, MAX_VISIBILITY_MS)?;
         in_range("max_size_bytes", self.max_size_bytes, MIN_SIZE_BYTES, u64::MAX)?;
         in_range("cache_bytes", size(self.cache_bytes), 0, 1 << 30)?;
-        in_range("max_streams", size(self.max_streams), 1, 10_000)
+        in_range("max_streams", size(self.max_streams), 1, 10_000)?;
+        match self.engine {
+            EngineKind::Embedded => Ok(()),
+            EngineKind::JetStream => self.jetstream.check().map_err(|words| format!("jetstream: {words}")),
+        }
     }
 
     /// Time in which a delivered record is to be acknowledged.

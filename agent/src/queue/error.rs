@@ -14,6 +14,9 @@ pub enum Error {
     /// The thread that owns the file could not be started.
     #[error("queue: cannot start its thread")]
     Thread(#[source] std::io::Error),
+    /// The servers are not there, or not what they have to be.
+    #[error("queue: {0}")]
+    Servers(String),
     /// A name, a number or a batch that cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -39,8 +42,8 @@ pub enum Error {
     /// No such topic, partition or group.
     #[error("{0}")]
     Unknown(String),
-    /// The disk does not take it.
-    #[error("queue disk: {0}")]
+    /// The disk or the servers do not take it. Of a batch without an id servers may have kept all, and not said so.
+    #[error("the queue cannot keep it: {0}")]
     Disk(String),
     /// The receiver is stopping.
     #[error("queue is closed")]

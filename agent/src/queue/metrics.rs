@@ -51,6 +51,7 @@ pub struct Metrics {
     pub(super) commit_duration: Histogram,
     pub(super) disk_errors: Counter,
     pub(super) damaged_files: Counter,
+    pub(super) pull_restarts: Counter,
 }
 
 impl Default for Metrics {
@@ -79,6 +80,7 @@ impl Default for Metrics {
             commit_duration: Histogram::new(commits),
             disk_errors: Counter::default(),
             damaged_files: Counter::default(),
+            pull_restarts: Counter::default(),
         }
     }
 }
@@ -104,6 +106,8 @@ impl Metrics {
         counter("queue_commits", "Synced transactions", &this.commits);
         counter("queue_disk_errors", "Failures of the disk", &this.disk_errors);
         counter("queue_damaged_files", "Files found damaged and set aside", &this.damaged_files);
+        let help = "Times that a group's pulls were begun anew because the servers were silent";
+        counter("queue_pull_restarts", help, &this.pull_restarts);
         registry.register("queue_size_bytes", "Bytes of everything kept", this.size_bytes.clone());
         registry.register("queue_file_bytes", "Bytes of the queue's file", this.file_bytes.clone());
         let help = "Time of a transaction with its sync";

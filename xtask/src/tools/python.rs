@@ -83,7 +83,7 @@ fn compiled(cache: &Cache, package: &str, then: impl FnOnce(&Path) -> Result<()>
     })
 }
 
-fn install(package: &str, to: &Path) -> Result<()> {
+pub(super) fn install(package: &str, to: &Path) -> Result<()> {
     process::quiet(pip()?.args(["install", "--root-user-action=ignore", "--target"]).arg(to).arg(package))
 }
 

@@ -64,7 +64,7 @@ impl From<Error> for ApiError {
             Error::Busy => Self::Busy { retry_after_s: 1 },
             Error::Unknown(words) => Self::NotInQueue(words),
             Error::Disk(why) => Self::Degraded { why, retry_after_s: DISK_RETRY_S },
-            Error::Config(_) | Error::Open(_) | Error::Thread(_) | Error::Closed => {
+            Error::Config(_) | Error::Open(_) | Error::Thread(_) | Error::Servers(_) | Error::Closed => {
                 Self::NotReady("not ready: stopping".to_owned())
             }
         }

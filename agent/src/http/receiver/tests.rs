@@ -50,8 +50,8 @@ async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
     let door = Arc::new(Ingest::new(store, fleet, ingest::Metrics::register(ours), || NOW_NS));
     let queue_metrics = queue::Metrics::register(ours);
     let reference = queue_metrics.clone();
-    let queue =
-        Queue::open(dir.path(), &queue::Config::default(), queue_metrics, || NOW_NS).expect("a queue");
+    let config_of_queue = queue::Config::default();
+    let queue = Queue::open(dir.path(), &config_of_queue, queue_metrics, || NOW_NS).await.expect("a queue");
     let metrics = metrics::Metrics::register(ours);
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&door), clock: || NOW_NS }));
     reference.register_reference(&mut registry);

@@ -20,7 +20,7 @@ pub(super) use self::command::{Append, Ask, Command};
 use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::transaction;
-use super::{Config, Now, Pull, TICK_MAX, table};
+use super::{Config, Now, Pull, Status, TICK_MAX, table};
 use crate::disk;
 use crate::disk::keeper::Keeper;
 
@@ -30,19 +30,6 @@ const GROUP_BYTES: usize = 1 << 20;
 
 /// Pulls that may wait for records; streams and long pulls are fewer.
 const MAX_WAITING: usize = 4_096;
-
-/// State of the queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Bytes of everything kept.
-    pub size_bytes: u64,
-    /// Bytes of the file.
-    pub file_bytes: u64,
-    /// Why the disk takes nothing at present.
-    pub degraded: Option<String>,
-    /// The last damage found, and where the damaged file is.
-    pub damage: Option<String>,
-}
 
 pub(super) struct Worker {
     keeper: Keeper,

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::super::ledger::{GroupState, Ledger, PartitionState, TopicState};
+use super::super::ledger::Ledger;
 use super::super::message::{Message, MessageId};
 use super::super::metrics::Metrics;
 use super::super::parcel::{Parcel, Taker};
 use super::super::reader::{Found, Reader};
-use super::super::{Config, Error, Now, Pull};
-use super::{Ask, MAX_WAITING, Worker};
+use super::super::{Config, Error, GroupState, Now, PartitionState, Pull, TopicState};
+use super::{Ask, Command, MAX_WAITING, Worker};
 
 impl Worker {
     /// Serves every pull that something is there for.
@@ -48,7 +48,14 @@ impl Worker {
                     }
                     self.metrics.delivered.inc_by(messages.len() as u64);
                     let Pull { topic, group, consumer, .. } = ask.pull;
-                    let parcel = Parcel::new(messages, Taker { topic, group, consumer }, self.back.clone());
+                    let (taker, back) = (Taker { topic, group, consumer }, self.back.clone());
+                    let parcel = Parcel::new(messages, move |rest| {
+                        let ids = rest.into_iter().map(|message| message.id).collect();
+                        if let Some(back) = back.upgrade() {
+                            // Where there is no room for this they come again when their time is out.
+                            let _late = back.try_send(Command::Return { taker, ids });
+                        }
+                    });
                     // What nobody takes comes back by itself.
                     let _gone = ask.reply.send(Ok(parcel));
                 }

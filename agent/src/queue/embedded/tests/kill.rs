@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::disk::faulty::Random;
 
-const CHILD: &str = "queue::tests::kill::child_works_until_it_is_killed";
+const CHILD: &str = "queue::embedded::tests::kill::child_works_until_it_is_killed";
 const DIRECTORY: &str = "SEXTANT_TEST_QUEUE";
 
 fn open_in(directory: &Path) -> Queue {

@@ -1,12 +1,7 @@
-//! The queue of a receiver that is a process: what it confirmed is there after `kill -9`, its documented variables
-//! count, and its streams keep their promises over a real connection.
-
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
-#![expect(clippy::disallowed_methods, reason = "kills processes in real time")]
+//! The queue in one file: what it confirmed is there after `kill -9`, its documented variables count, and a long backlog
+//! costs it nothing.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sextant_tests::role::Role;
+
+use crate::stream::Stream;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -121,29 +118,6 @@ fn a_queue_that_forgets_is_noticed() {
     let forget = |dir: &Path| std::fs::remove_file(dir.join("data/queue.redb")).unwrap();
     let (lost, confirmed) = kill_loop(dir.path(), forget);
     assert_eq!(lost, confirmed);
-}
-
-/// A consumer's stream as the stock client reads it: line by line.
-struct Stream {
-    lines: std::io::Lines<BufReader<TcpStream>>,
-}
-
-impl Stream {
-    fn open(role: &Role, query: &str, last: Option<&str>) -> Self {
-        let mut stream = TcpStream::connect(role.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let last = last.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
-        write!(stream, "GET /consume?{query} HTTP/1.1\r\nhost: localhost\r\n{last}\r\n").unwrap();
-        let mut lines = BufReader::new(stream).lines();
-        let open = lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line == ": open"));
-        assert!(open.is_some(), "no stream");
-        Self { lines }
-    }
-
-    fn message(&mut self) -> Result<Value> {
-        let data = self.lines.find_map(|line| line.ok()?.strip_prefix("data: ").map(str::to_owned));
-        Ok(serde_json::from_str(&data.context("the stream ended")?)?)
-    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `cargo xtask bench queue`: what the receiver's queue takes and gives, each record synced before it is confirmed,
-//! beside Redis Streams with `appendfsync always` on the same disk in the same run.
+//! beside Redis Streams with `appendfsync always` and NATS JetStream with `sync_interval: always` on the same disk in the
+//! same run.
 //!
 //! Records are of 400 bytes. The clients share the machine with the server, so they are as plain as they can be:
-//! threads on keep-alive connections. Before anything is timed, what is produced is read back.
+//! threads on keep-alive connections. Before anything is timed, what is produced is read back. `-- --quick` only shows that
+//! everything runs.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,7 +16,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,13 +24,31 @@ use anyhow::{Context, Result, bail, ensure};
 use sextant::queue::{self, NewMessage, Produce, Queue};
 use sextant_tests::role::Role;
 
+use self::nats::JetStream;
+use self::redis::{Redis, xadd};
+
+mod nats;
+mod redis;
+
 const RECORD_BYTES: usize = 400;
 const BATCH: usize = 512;
 const PRODUCERS: usize = 4;
 const CONNECTIONS: usize = 32;
-const TIME: Duration = Duration::from_secs(8);
-const LATENCIES: usize = 2_000;
-const BACKLOG: usize = 1_000_000;
+
+/// How long each thing is done, and how often.
+struct Scale {
+    time: Duration,
+    latencies: usize,
+    backlog: usize,
+}
+
+static SCALE: LazyLock<Scale> = LazyLock::new(|| {
+    if std::env::args().any(|arg| arg == "--quick") {
+        Scale { time: Duration::from_millis(300), latencies: 20, backlog: 2_000 }
+    } else {
+        Scale { time: Duration::from_secs(8), latencies: 2_000, backlog: 1_000_000 }
+    }
+});
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -45,17 +65,18 @@ fn main() -> Result<()> {
     let request = request("POST", "/produce/batch?topic=batched", &body);
     let batched = many(PRODUCERS, |_| http(receiver.address(), &request, BATCH))?;
     println!("  queue, over HTTP               {batched:>10.0} records/s");
-    let redis = match Redis::start(&dir.path().join("redis")) {
-        Ok(redis) => Some(redis),
-        Err(error) => {
-            println!("  Redis Streams                  not measured: {error:#}");
-            None
-        }
-    };
+    let redis = measured("Redis Streams", Redis::start(&dir.path().join("redis")));
+    let nats = measured("NATS JetStream", JetStream::start(&dir.path().join("nats")));
     if let Some(redis) = &redis {
         let pipeline = xadd().repeat(BATCH);
         let rate = many(PRODUCERS, |_| redis.load(&pipeline, BATCH))?;
         println!("  Redis Streams, pipelined       {rate:>10.0} records/s = 1 / {:.1}", batched / rate);
+    }
+    if let Some(nats) = &nats {
+        let rate = many(PRODUCERS, |n| nats.pipelined(n, BATCH))?;
+        println!("  NATS JetStream, pipelined      {rate:>10.0} records/s = 1 / {:.1}", batched / rate);
+        let rate = many(PRODUCERS, |n| nats.atomic(n, BATCH))?;
+        println!("  NATS JetStream, atomic batches {rate:>10.0} records/s = 1 / {:.1}", batched / rate);
     }
 
     println!("single records, {CONNECTIONS} connections:");
@@ -70,13 +91,17 @@ fn main() -> Result<()> {
         let theirs = many(CONNECTIONS, |_| redis.load(&single, 1))?;
         println!("  Redis Streams                  {theirs:>10.0} requests/s = 1 / {:.1}", rate / theirs);
     }
-    drop(redis);
+    if let Some(nats) = &nats {
+        let theirs = many(CONNECTIONS, |n| nats.pipelined(n, 1))?;
+        println!("  NATS JetStream                 {theirs:>10.0} requests/s = 1 / {:.1}", rate / theirs);
+    }
+    drop((redis, nats));
 
     latency(receiver.address())?;
     backlog(&receiver)
 }
 
-/// Records per second of `producers` threads that each do `load` for [`TIME`].
+/// Records per second of `producers` threads that each do `load` for [`Scale::time`].
 fn many(producers: usize, load: impl Fn(usize) -> Result<usize> + Sync) -> Result<f64> {
     let began = Instant::now();
     let counts: Vec<Result<usize>> = thread::scope(|scope| {
@@ -95,12 +120,17 @@ fn per_second(count: usize, time: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / time.as_secs_f64()
 }
 
+/// A peer that cannot be started is not measured, and that is said.
+fn measured<T>(name: &str, started: Result<T>) -> Option<T> {
+    started.inspect_err(|error| println!("  {name:<30} not measured: {error:#}")).ok()
+}
+
 /// The queue without HTTP.
 fn library(dir: &Path) -> Result<f64> {
     let config =
         queue::Config { queue_size: 100_000_000, max_size_bytes: 16 << 30, ..queue::Config::default() };
-    let queue = Queue::open(dir, &config, queue::Metrics::default(), || 0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let queue = runtime.block_on(Queue::open(dir, &config, queue::Metrics::default(), || 0))?;
     let total = runtime.block_on(async {
         let began = Instant::now();
         let producers: Vec<_> = (0..PRODUCERS)
@@ -108,7 +138,7 @@ fn library(dir: &Path) -> Result<f64> {
                 let queue = queue.clone();
                 tokio::spawn(async move {
                     let mut count = 0;
-                    while began.elapsed() < TIME {
+                    while began.elapsed() < SCALE.time {
                         let message = NewMessage { key: None, payload: vec![b'x'; RECORD_BYTES] };
                         let batch = Produce {
                             topic: "t".to_owned(),
@@ -147,7 +177,7 @@ fn batch_body(count: usize) -> String {
 fn http(address: &str, request: &[u8], records: usize) -> Result<usize> {
     let mut connection = Connection::open(address)?;
     let (began, mut count) = (Instant::now(), 0);
-    while began.elapsed() < TIME {
+    while began.elapsed() < SCALE.time {
         connection.ask(request)?;
         count += records;
     }
@@ -212,10 +242,10 @@ fn latency(address: &str) -> Result<()> {
     lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line == ": open")).context("no stream")??;
     let mut producer = Connection::open(address)?;
     let mut acks = Connection::open(address)?;
-    let mut latencies = Vec::with_capacity(LATENCIES);
+    let mut latencies = Vec::with_capacity(SCALE.latencies);
     let body = format!("{{\"payload\":\"{}\"}}", "x".repeat(RECORD_BYTES));
     let produce = request("POST", "/produce?topic=latency&partition=0", &body);
-    for _ in 0..LATENCIES {
+    for _ in 0..SCALE.latencies {
         let sent = Instant::now();
         producer.ask(&produce)?;
         let id = loop {
@@ -240,16 +270,16 @@ fn backlog(receiver: &Role) -> Result<()> {
     connection.ask(&request("GET", "/consume?topic=backlog&partition=0&group=g&max=1", ""))?;
     let before = rss_bytes(receiver.pid())?;
     let batch = request("POST", "/produce/batch?topic=backlog&partition=0", &batch_body(1_000));
-    for _ in 0..BACKLOG / 1_000 {
+    for _ in 0..SCALE.backlog / 1_000 {
         connection.ask(&batch)?;
     }
     let filled = rss_bytes(receiver.pid())?;
     let (began, mut drained, mut most) = (Instant::now(), 0, filled);
     let pull = request("GET", "/consume?topic=backlog&partition=0&group=g&max=1000", "");
-    while drained < BACKLOG {
+    while drained < SCALE.backlog {
         let pulled: serde_json::Value = serde_json::from_str(connection.ask(&pull)?)?;
         let messages = pulled["messages"].as_array().context("no messages")?;
-        ensure!(!messages.is_empty(), "{drained} of {BACKLOG} came out");
+        ensure!(!messages.is_empty(), "{drained} of {} came out", SCALE.backlog);
         let mut body = "{\"ids\":[".to_owned();
         for (n, message) in messages.iter().enumerate() {
             write!(body, "{}{}", if n > 0 { "," } else { "" }, message["id"])?;
@@ -259,76 +289,14 @@ fn backlog(receiver: &Role) -> Result<()> {
         most = most.max(rss_bytes(receiver.pid())?);
     }
     println!(
-        "a backlog of {BACKLOG}: drained at {:.0} records/s; RSS {:.0} MB before, {:.0} with it, {:.0} at most",
+        "a backlog of {}: drained at {:.0} records/s; RSS {:.0} MB before, {:.0} with it, {:.0} at most",
+        SCALE.backlog,
         per_second(drained, began.elapsed()),
         mega(before),
         mega(filled),
         mega(most)
     );
     Ok(())
-}
-
-/// A Redis server of our own; killed when dropped.
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--dir"])
-            .arg(dir)
-            .stdout(Stdio::null())
-            .spawn()
-            .context("cannot start redis-server")?;
-        let redis = Self { child, port };
-        for _ in 0..200 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(redis);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        bail!("redis-server does not listen")
-    }
-
-    /// The same commands again and again; how many were answered.
-    fn load(&self, commands: &[u8], count: usize) -> Result<usize> {
-        let mut writer = TcpStream::connect(("127.0.0.1", self.port))?;
-        writer.set_nodelay(true)?;
-        let mut reader = BufReader::with_capacity(64 << 10, writer.try_clone()?);
-        let (began, mut total, mut line) = (Instant::now(), 0, String::new());
-        while began.elapsed() < TIME {
-            writer.write_all(commands)?;
-            for _ in 0..count {
-                // `$15`, then the id.
-                line.clear();
-                reader.read_line(&mut line)?;
-                ensure!(line.starts_with('$'), "redis: {line}");
-                line.clear();
-                reader.read_line(&mut line)?;
-            }
-            total += count;
-        }
-        Ok(total)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// `XADD s * p PAYLOAD`
-fn xadd() -> Vec<u8> {
-    let payload = "x".repeat(RECORD_BYTES);
-    format!("*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\np\r\n${RECORD_BYTES}\r\n{payload}\r\n")
-        .into_bytes()
 }
 
 fn rss_bytes(pid: u32) -> Result<u64> {

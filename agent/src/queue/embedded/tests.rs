@@ -8,6 +8,9 @@ mod time;
 
 use std::cell::Cell;
 
+use super::super::MAX_PULL;
+use super::super::message::{Message, NewMessage, Verdict};
+use super::Embedded as Queue;
 use super::*;
 use crate::disk::faulty::Disk;
 
