@@ -88,9 +88,9 @@ fn only_a_key_opens_and_no_bad_request_starts_anything() {
         ("POST", "/api/anomaly/start"),
         ("POST", "/api/anomaly/stop"),
     ] {
-        for (key, wanted) in [(None, 401), (Some("wrong"), 403)] {
+        for key in [None, Some("wrong")] {
             let (status, answer) = ask(&url, method, path, Some(&good), key).unwrap();
-            assert_eq!(status, wanted, "{method} {path} {key:?}: {answer}");
+            assert_eq!(status, 401, "{method} {path} {key:?}: {answer}");
         }
     }
     for (body, wanted) in [

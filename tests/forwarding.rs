@@ -274,6 +274,57 @@ fn a_receiver_that_was_away_gets_what_is_left_and_the_count_of_the_rest() {
     assert!(last < sent - 1_000, "{first} to {last} of {sent}");
 }
 
+#[test]
+fn of_two_receivers_the_other_one_takes_over_and_gives_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    let start = |name: &str, listen: &str| again(|| Role::start_on("receiver", listen, &place(name), &[]));
+    let mut receivers = ["one", "other"].map(|name| (name, Some(start(name, "127.0.0.1:0"))));
+    let addresses = receivers.each_ref().map(|(_, role)| role.as_ref().unwrap().address().to_owned());
+    let urls = addresses.each_ref().map(|address| format!("http://{address}")).join(",");
+    let socket = place("node.sock");
+    // Pauses as short as a test's patience.
+    std::fs::write(place("node.toml"), "[forward]\nretry_max_ms = 1000\n").unwrap();
+    let config = place("node.toml");
+    let args = ["--receiver", &urls, "--interval", "100ms", "--unix-socket", socket.to_str().unwrap()];
+    let args = [&args[..], &["--config", config.to_str().unwrap()]].concat();
+    let node = Role::start("node", &place("node"), &args).unwrap();
+    let load = Load::start(node.address(), 2);
+    // Which of the two takes records now, once it has taken some since.
+    let taken_by = |wanted: &dyn Fn(&str) -> bool| {
+        eventually(Duration::from_secs(60), "a receiver takes records", || {
+            let status = get(&format!("{}/status?format=json", node.url))?;
+            let receiver = &status["delivery"]["receivers"][0];
+            let url = receiver["url"].as_str().unwrap_or_default().to_owned();
+            ensure!(receiver["state"] == "connected" && wanted(&url), "{receiver}");
+            Ok(url)
+        })
+        .unwrap()
+    };
+    let home_url = taken_by(&|_| true);
+    let home = addresses.iter().position(|address| home_url.contains(address)).unwrap();
+    receivers[home].1.take().unwrap().kill().unwrap();
+    let other_url = taken_by(&|url| url != home_url);
+    assert!(other_url.contains(&addresses[1 - home]), "{other_url}");
+    receivers[home].1 = Some(start(receivers[home].0, &addresses[home]));
+    taken_by(&|url| url == home_url);
+    let acknowledged = load.stop();
+    assert_eq!(node.stop().unwrap(), Some(0));
+    let mut all = Vec::new();
+    for (name, role) in receivers {
+        assert_eq!(role.unwrap().stop().unwrap(), Some(0));
+        let records = stored(&place(name).join("data"));
+        assert!(!posted(&records).is_empty(), "{name} took nothing");
+        check(&[], &records).unwrap();
+        all.push(posted(&records));
+    }
+    let lost = |number: &&u64| all.iter().all(|counts| !counts.contains_key(number));
+    let lost: Vec<_> = acknowledged.iter().filter(lost).collect();
+    assert!(lost.is_empty() && acknowledged.len() > 20, "{lost:?} of {}", acknowledged.len());
+    // The control: neither of them has all.
+    assert!(all.iter().all(|counts| acknowledged.iter().any(|number| !counts.contains_key(number))));
+}
+
 /// A v2 host with one container, as it was recorded.
 fn recorded_host(root: &Path) {
     let group = "kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";

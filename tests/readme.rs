@@ -20,8 +20,10 @@ fn every_command_of_the_readme_runs() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Role::start("receiver", &dir.path().join("receiver"), &[]).unwrap();
     let (socket, config) = (dir.path().join("node.sock"), dir.path().join("node.toml"));
-    let text =
-        format!("[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\n[workloads]\nenabled = true\n");
+    let text = format!(
+        "[[keys.key]]\nname = \"readme\"\nsha256 = \"{KEY_SHA256}\"\nscopes = [\"act\"]\n\
+         [actions]\nenabled = true\n[workloads]\nenabled = true\n"
+    );
     std::fs::write(&config, text).unwrap();
     let (socket, config) = (socket.to_str().unwrap(), config.to_str().unwrap());
     let args =

@@ -58,7 +58,8 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let more = more.replace("DIR", dir.path().to_str().unwrap());
         let config = format!(
-            "[actions]\nkeys_sha256 = [\"{KEY_SHA256}\"]\n[workloads]\nenabled = true\n{workloads}{more}"
+            "[[keys.key]]\nname = \"test\"\nsha256 = \"{KEY_SHA256}\"\nscopes = [\"act\"]\n\
+             [workloads]\nenabled = true\n{workloads}{more}"
         );
         std::fs::write(dir.path().join("node.toml"), config).unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

@@ -33,6 +33,9 @@ pub enum Command {
     /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Make keys for the HTTP API
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// Print the OpenAPI document of a role
     Openapi {
         /// Whose document
@@ -73,6 +76,9 @@ pub struct Shared {
     /// Where spool and store live [default: /var/lib/sextant/node or /var/lib/sextant/receiver]
     #[arg(long, env = "SEXTANT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// File of more keys, as `sextant key new` prints them; read again when it changes
+    #[arg(long, env = "SEXTANT_API_KEYS_FILE", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
     /// Form of the log: `text` for people or `json` for machines [default: text]
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -93,9 +99,10 @@ pub struct NodeArgs {
     /// Flags of both roles.
     #[command(flatten)]
     pub shared: Shared,
-    /// Receiver to forward to, such as http://10.0.0.5:8080 (without one, the node only answers locally)
-    #[arg(long, env = "SEXTANT_RECEIVER", value_name = "URL")]
-    pub receiver: Option<String>,
+    /// Receiver to forward to, such as http://10.0.0.5:8080 (without one, the node only answers locally); of several, with
+    /// commas or given again, one is the node's home and the others take over when it fails
+    #[arg(long, env = "SEXTANT_RECEIVER", value_name = "URL", value_delimiter = ',')]
+    pub receiver: Vec<String>,
     /// Unix socket to listen on [default: /run/sextant/node.sock where that is possible]
     #[arg(long, env = "SEXTANT_UNIX_SOCKET", value_name = "PATH")]
     pub unix_socket: Option<PathBuf>,
@@ -231,6 +238,41 @@ pub enum ConfigVerb {
         file: Option<PathBuf>,
     },
 }
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Make a random key: print it once, and the lines for the configuration, which do not reveal it
+    #[command(after_long_help = KEY_EXAMPLES)]
+    New {
+        /// Whose it is, for the log: letters, digits, `.`, `_`, `-`
+        #[arg(long)]
+        name: String,
+        /// What it is good for; repeatable: read, write, consume, ingest, act, admin
+        #[arg(long, required = true, value_delimiter = ',')]
+        scope: Vec<String>,
+        /// Print JSON instead of words
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const KEY_EXAMPLES: &str = "\
+Scopes:
+  read      GET of everything, /metrics too
+  write     POST /api/v1/metrics, /produce
+  consume   /consume, /ack, /nak, /extend
+  ingest    POST /api/v1/ingest: for nodes ([forward] key_file)
+  act       anomalies and workloads
+  admin     all of them
+
+Examples:
+  sextant key new --name grafana --scope read
+  sextant key new --name chaos-team --scope read,act
+
+Put the printed lines into the configuration file, or into the file that [keys] file names: that one is read again
+when it changes. To rotate a key, add the new one, hand it out, then remove the old one. [keys] required says what
+needs a key at all.";
 
 const NODE_EXAMPLES: &str = "\
 Examples:

@@ -26,6 +26,7 @@ use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::host::HostRoots;
+use crate::http::keys::{Config as Keys, KeyConfig, Required, Scope};
 use crate::sources::{database, pods, runqlat, scheduler, usage};
 use crate::{http, mysql, queue, store, telemetry, workloads};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub log: telemetry::Config,
     /// `[http]`: limits of both roles' API.
     pub http: http::Config,
+    /// `[keys]`: who may do what over HTTP.
+    pub keys: Keys,
     /// `[node]`: the node agent.
     pub node: Node,
     /// `[host]`: where the host is mounted.
@@ -160,7 +163,7 @@ impl std::fmt::Display for Errors {
 /// The configuration of `sextant node`.
 pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
-    apply_shared(&mut config.log, &args.shared);
+    apply_shared(&mut config, &args.shared);
     apply_roots(&mut config.host, &args.roots);
     apply_reference(&mut config, &mut errors, variable);
     let node = &mut config.node;
@@ -173,8 +176,8 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
         node.unix_socket_required = true;
     }
     replace(&mut node.name, args.node_name.as_ref());
-    if args.receiver.is_some() {
-        config.forward.receiver.clone_from(&args.receiver);
+    if !args.receiver.is_empty() {
+        config.forward.receivers.clone_from(&args.receiver);
     }
     if let Some(text) = &args.interval {
         match milliseconds(text) {
@@ -192,7 +195,8 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
 /// The configuration of `sextant receiver`.
 pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
-    apply_shared(&mut config.log, &args.shared);
+    apply_shared(&mut config, &args.shared);
+    apply_reference_keys(&mut config.keys, variable);
     if !args.shared.listen.is_empty() {
         config.receiver.listen.clone_from(&args.shared.listen);
     }
@@ -212,8 +216,8 @@ pub fn load(file: Option<&Path>) -> Result<Config, Errors> {
 /// The configuration as a file; what is secret, or could be guessed back from what is printed, is `<set>`.
 pub fn dump(config: &Config) -> String {
     let mut config = config.clone();
-    for key in &mut config.actions.keys_sha256 {
-        "<set>".clone_into(key);
+    for key in &mut config.keys.key {
+        "<set>".clone_into(&mut key.sha256);
     }
     // Plain structs with string keys: there is nothing that could fail.
     toml::to_string(&config).unwrap_or_default()
@@ -257,6 +261,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
     let config = Config {
         log: section(&mut table, "log", &mut errors),
         http: section(&mut table, "http", &mut errors),
+        keys: section(&mut table, "keys", &mut errors),
         node: section(&mut table, "node", &mut errors),
         host: section(&mut table, "host", &mut errors),
         scheduler: section(&mut table, "scheduler", &mut errors),
@@ -293,7 +298,9 @@ fn section<T: DeserializeOwned + Default>(
     })
 }
 
-fn apply_shared(log: &mut telemetry::Config, shared: &Shared) {
+fn apply_shared(config: &mut Config, shared: &Shared) {
+    replace(&mut config.keys.file, shared.keys_file.as_ref());
+    let log = &mut config.log;
     replace(&mut log.format, shared.log_format.as_ref());
     replace(&mut log.filter, shared.log.as_ref());
     *log = std::mem::take(log).louder(shared.verbose);
@@ -323,6 +330,18 @@ fn apply_roots(roots: &mut HostRoots, args: &RootArgs) {
     replace(&mut roots.cgroup, args.cgroup_root.as_ref());
     replace(&mut roots.run, args.run_root.as_ref());
     replace(&mut roots.var, args.var_root.as_ref());
+}
+
+/// The variables of the reference telemetry stack, whose services ask for a key wherever they are set.
+fn apply_reference_keys(keys: &mut Keys, variable: impl Fn(&'static str) -> Option<String>) {
+    let api = (variable("API_KEY"), "API_KEY", vec![Scope::Read, Scope::Write]);
+    let service =
+        (variable("SERVICE_TOKEN"), "SERVICE_TOKEN", vec![Scope::Read, Scope::Write, Scope::Consume]);
+    for (secret, name, scopes) in [api, service] {
+        let Some(secret) = secret else { continue };
+        keys.key.push(KeyConfig::of(&secret, name, scopes));
+        keys.required.get_or_insert(Required::Everything);
+    }
 }
 
 /// The reference backend's variables; empty ones are none.

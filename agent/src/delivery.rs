@@ -2,7 +2,7 @@
 //!
 //! - [`spool`]: records on disk, accepted when they are synced, counted until they are gone;
 //! - [`forwarder`]: reads the spool in order, sends batches, retries, deletes what the receiver confirmed;
-//! - [`transport`]: how a batch reaches a receiver (HTTP);
+//! - [`transport`]: how a batch reaches a receiver (HTTP), and which of several;
 //! - [`status`] and [`age`]: how far behind it is and why.
 //!
 //! Invariants: records are opaque bytes here; `produced = acknowledged + spooled + dropped` at every moment;
@@ -10,6 +10,7 @@
 
 pub mod age;
 pub mod forwarder;
+mod pace;
 pub mod spool;
 pub mod status;
 pub mod transport;

@@ -7,8 +7,8 @@
 //!   line and in the answer.
 //! - Errors in the reference envelope, by [`error`] alone. A wrong method is a bare 405 with `Allow`.
 //! - Limits ([`Config`]): body, time, connections, header bytes and header time; each with its reason there.
-//! - CORS: any origin may read, as the reference promises, and preflights allow `Content-Type` and
-//!   `Authorization`.
+//! - CORS: any origin may read, as the reference promises, and preflights allow `Content-Type`,
+//!   `Authorization` and `X-API-Key`.
 //!
 //! # Browsers
 //!
@@ -18,6 +18,15 @@
 //! (DNS rebinding), or when it carries an `Origin` that is no loopback origin (a foreign page posting numbers).
 //! `allowed_hosts` names exceptions. Listeners elsewhere accept both: there the reference's promise holds.
 //!
+//! # Keys
+//!
+//! Reading is open; what changes the node needs a key or the unix socket. `[keys] required` asks for one elsewhere too
+//! ([`keys`], [`access`]); health checks never need one.
+//!
+//! # Rates
+//!
+//! `[http.rate]` bounds requests a second per key and per address ([`rate`]); wrong keys are slowed down in any case.
+//!
 //! # Logs
 //!
 //! One line per request at info, health checks and scrapes at debug. Lines of refused requests are limited to
@@ -25,6 +34,7 @@
 
 use std::sync::Arc;
 
+use governor::clock::DefaultClock;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -32,7 +42,9 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::source::SourceHealth;
+use crate::tls;
 
+mod access;
 mod answers;
 pub mod body;
 pub mod bss_body;
@@ -41,16 +53,20 @@ pub mod door;
 pub mod error;
 pub mod exposition;
 pub mod guard;
+pub mod guarded;
 pub mod keys;
 pub mod layers;
+mod logins;
 pub mod metrics;
 pub mod node;
 pub mod openapi;
 pub mod pids;
+pub mod rate;
 pub mod receiver;
 pub mod serve;
 pub mod status;
 mod stream;
+mod swagger;
 mod throttle;
 
 pub use error::ApiError;
@@ -91,8 +107,17 @@ pub struct Config {
     pub error_lines_per_second: u32,
     /// Host names beside loopback ones that may be posted to over loopback.
     pub allowed_hosts: Vec<String>,
+    /// Handshakes under way at once: each costs a signature, a millisecond of CPU, and some 40 KiB. Who gets no turn within
+    /// `handshake_timeout_ms` is turned away.
+    pub max_handshakes: usize,
+    /// Time for a TLS handshake: longer than one over a bad network takes.
+    pub handshake_timeout_ms: u64,
     /// Also expose the reference's bare metric names (`nr_queued` ... with label `machine_id`).
     pub reference_metric_names: bool,
+    /// `[http.rate]`: requests a second.
+    pub rate: rate::Config,
+    /// `[http.tls]`: certificates of the TCP listeners; without them they speak plain HTTP.
+    pub tls: tls::Server,
 }
 
 impl Default for Config {
@@ -110,7 +135,11 @@ impl Default for Config {
             stalled_ms: 60_000,
             error_lines_per_second: 10,
             allowed_hosts: Vec::new(),
+            max_handshakes: 64,
+            handshake_timeout_ms: 5_000,
             reference_metric_names: false,
+            rate: rate::Config::default(),
+            tls: tls::Server::default(),
         }
     }
 }
@@ -159,6 +188,8 @@ pub struct Parts {
     pub config: Config,
     /// Who answers.
     pub identity: Identity,
+    /// Who may do what.
+    pub keys: keys::Keys,
     /// Wall time, ns since the epoch.
     pub clock: fn() -> i64,
     /// What `/metrics` shows, complete: nothing can be registered later.
@@ -175,6 +206,8 @@ pub struct Parts {
 pub struct CommonInner {
     parts: Parts,
     throttle: throttle::Throttle,
+    logins: logins::Logins,
+    rates: rate::Rates,
     bodies: Semaphore,
     streams: Arc<Semaphore>,
 }
@@ -182,9 +215,11 @@ pub struct CommonInner {
 impl From<Parts> for Common {
     fn from(parts: Parts) -> Self {
         let throttle = throttle::Throttle::new(parts.config.error_lines_per_second);
+        let logins = logins::Logins::new(parts.metrics.clone());
+        let rates = rate::Rates::new(&parts.config.rate, &DefaultClock::default());
         let bodies = Semaphore::new(parts.config.max_bodies);
         let streams = Arc::new(Semaphore::new(parts.config.max_streams));
-        Self(Arc::new(CommonInner { parts, throttle, bodies, streams }))
+        Self(Arc::new(CommonInner { parts, throttle, logins, rates, bodies, streams }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use sextant::cli::{Cli, Command, ConfigVerb, NodeArgs, ReceiverArgs, Role};
+use sextant::cli::{Cli, Command, ConfigVerb, KeyVerb, NodeArgs, ReceiverArgs, Role};
 use sextant::{app, config, telemetry};
 
 /// Wrong usage, as clap itself exits.
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         }
         Command::Config(ConfigVerb::Dump { file }) => {
             checked(config::load(file.as_deref()).map(|c| config::dump(&c)))
+        }
+        Command::Key(KeyVerb::New { name, scope, json }) => {
+            app::key::fresh(&name, &scope, json).and_then(|text| print(&text))
         }
         Command::Openapi { role } => print(&match role {
             Role::Node => app::node::openapi(),

@@ -172,7 +172,7 @@ struct Dropped;
 impl Collector for Dropped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let dropped = ConstCounter::new(DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64));
-        let help = "Log lines that nobody took in time";
+        let help = "Log lines that nobody took in time.";
         let metric = encoder.encode_descriptor("log_lines_dropped", help, None, dropped.metric_type())?;
         dropped.encode(metric)
     }

@@ -24,7 +24,8 @@ pub const CONFIG: &str = "node.toml";
 pub fn allow(dir: &Path, more: &str) -> Result<()> {
     let switch = dir.join("off");
     let config = format!(
-        "[actions]\nenabled = true\nkeys_sha256 = [\"{KEY_SHA256}\"]\nkill_switch = {switch:?}\n{more}"
+        "[[keys.key]]\nname = \"test\"\nsha256 = \"{KEY_SHA256}\"\nscopes = [\"act\"]\n\
+         [actions]\nenabled = true\nkill_switch = {switch:?}\n{more}"
     );
     Ok(fs::write(dir.join(CONFIG), config)?)
 }

@@ -38,8 +38,8 @@ pub struct Node {
     pub spooled: u64,
     /// Records the node lost, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// `produced = stored + spooled + dropped`; false if this store is younger than the node's spool, or
-    /// if something is wrong.
+    /// `produced = stored + spooled + dropped`; false if this store is younger than the node's spool, if another
+    /// receiver took some of its records, or if something is wrong.
     pub adds_up: bool,
     /// Records that came more than once; stored once.
     pub duplicates: u64,

@@ -195,7 +195,8 @@ pub struct Delivery {
 pub struct Receiver {
     /// Its address, without credentials.
     pub url: String,
-    /// `connected`, `retrying`, `starting` ...
+    /// `starting`, `connected` or `retrying` for the one that gets this node's records; `standby` or `failing` for the
+    /// others.
     pub state: String,
     /// Time since its last acknowledgement, ms.
     pub last_ack_age_ms: Option<u64>,

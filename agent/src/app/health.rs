@@ -42,6 +42,30 @@ pub(super) fn merged(
     all
 }
 
+/// Both lists in one, the first one's first.
+pub(super) fn joined(supervisor: &mut Supervisor, mut first: Health, mut second: Health) -> Health {
+    let both = |first: &mut Health, second: &mut Health| {
+        [first.borrow_and_update().clone(), second.borrow_and_update().clone()].concat()
+    };
+    let (out, all) = watch::channel(both(&mut first, &mut second));
+    let token = supervisor.token(Phase::Http);
+    supervisor.critical(Phase::Http, "joined health", async move {
+        loop {
+            // One that has ended says nothing new.
+            tokio::select! {
+                () = token.cancelled() => return Ok::<_, Infallible>(()),
+                Ok(()) = first.changed() => {}
+                Ok(()) = second.changed() => {}
+                else => break,
+            }
+            out.send_replace(both(&mut first, &mut second));
+        }
+        token.cancelled().await;
+        Ok(())
+    });
+    all
+}
+
 type Health = watch::Receiver<Vec<SourceHealth>>;
 
 /// Waits for a change; `None` when the source is gone.

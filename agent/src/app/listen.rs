@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::http::serve::Listener;
+use crate::tls::Acceptor;
 
 /// The listeners of a role and where they are.
 pub(super) struct Bound {
@@ -19,23 +20,27 @@ impl Bound {
     /// The TCP ports.
     pub(super) fn ports(&self) -> Vec<u16> {
         let port = |listener: &Listener| match listener {
-            Listener::Tcp(listener) => Some(listener.local_addr().ok()?.port()),
+            Listener::Tcp(listener) | Listener::Tls(listener, _) => Some(listener.local_addr().ok()?.port()),
             Listener::Unix(_) => None,
         };
         self.listeners.iter().filter_map(port).collect()
     }
 }
 
-/// Binds every address.
-pub(super) async fn tcp(addresses: &[String]) -> Result<Bound> {
+/// Binds every address, with TLS where there is any.
+pub(super) async fn tcp(addresses: &[String], tls: Option<&Acceptor>) -> Result<Bound> {
     let mut bound = Bound { listeners: Vec::new(), addresses: Vec::new() };
     for address in addresses {
         let wanted: SocketAddr = address.parse().with_context(|| format!("`{address}` is no ADDR:PORT"))?;
         let listener = TcpListener::bind(wanted).await.with_context(|| {
             format!("cannot listen on {wanted}; --listen 127.0.0.1:0 takes any free port")
         })?;
-        bound.addresses.push(format!("http://{}", listener.local_addr()?));
-        bound.listeners.push(Listener::Tcp(listener));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        bound.addresses.push(format!("{scheme}://{}", listener.local_addr()?));
+        bound.listeners.push(match tls {
+            Some(acceptor) => Listener::Tls(listener, acceptor.clone()),
+            None => Listener::Tcp(listener),
+        });
     }
     Ok(bound)
 }
@@ -92,9 +97,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_says_what_to_do() {
-        let first = tcp(&["127.0.0.1:0".to_owned()]).await.unwrap();
+        let first = tcp(&["127.0.0.1:0".to_owned()], None).await.unwrap();
         let taken = first.addresses[0].trim_start_matches("http://").to_owned();
-        let error = tcp(&[taken]).await.err().unwrap();
+        let error = tcp(&[taken], None).await.err().unwrap();
         assert!(format!("{error:#}").contains("--listen"), "{error:#}");
     }
 }

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::host_facts::HostFacts;
 use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
-use super::watchdog;
+use super::reload::Reload;
+use super::{health, reload, watchdog};
 use crate::config::Config;
 use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
@@ -40,10 +41,13 @@ pub fn openapi() -> String {
 /// What would run, in words, for `--check`.
 pub fn plan(config: &Config) -> String {
     let node = HostFacts::read(&config.host, &config.node.name).node;
-    let forward = config.forward.receiver.as_ref().map_or_else(
-        || "answer locally only (no --receiver)".to_owned(),
-        |url| format!("forward to {url}, spooling in {}", config.node.data_dir.display()),
-    );
+    let forward = match &*config.forward.receivers {
+        [] => "answer locally only (no --receiver)".to_owned(),
+        receivers => {
+            let spool = config.node.data_dir.display();
+            format!("forward to {}, spooling in {spool}", receivers.join(", or to "))
+        }
+    };
     let listen = config.node.listen.join(", ");
     format!("node {node}\nlisten on {listen}\nread every {} ms\n{forward}\n", config.node.interval_ms)
 }
@@ -61,14 +65,17 @@ pub fn prepare() {
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
     let facts = HostFacts::read(&config.host, &config.node.name);
-    let bound = bind(&config).await?;
+    let (keys, mut reload) = reload::keys(&config.keys)?;
+    let bound = bind(&config, &mut reload).await?;
     let (mut registry, panics) = telemetry::registry("node");
     telemetry::install_panic_hook(panics);
     let ours = registry.sub_registry_with_prefix("sextant");
 
     let mut supervisor = Supervisor::new();
-    let delivery = delivery::start(&mut supervisor, &config, &facts, ours)?;
-    let sources = sources::start(&mut supervisor, &config, ours);
+    let delivery = delivery::start(&mut supervisor, &config, &facts, ours, &mut reload)?;
+    let mut sources = sources::start(&mut supervisor, &config, ours);
+    let reloaded = reload.start(&mut supervisor);
+    sources.health = health::joined(&mut supervisor, sources.health, reloaded);
     let (anomalies, anomaly_events) =
         anomalies::start(&mut supervisor, &config, &facts, &sources, bound.ports(), ours);
     let workloads = workloads::start(&mut supervisor, &config, ours);
@@ -111,6 +118,7 @@ pub async fn run(config: Config) -> Result<()> {
     let common = Common::from(Parts {
         config: config.http.clone(),
         identity: facts.identity(Role::Node, started_at_ns),
+        keys,
         clock: super::wall_ns,
         registry,
         metrics,
@@ -130,8 +138,9 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 
-async fn bind(config: &Config) -> Result<Bound> {
-    let mut bound = listen::tcp(&config.node.listen).await?;
+async fn bind(config: &Config, reload: &mut Reload) -> Result<Bound> {
+    let tls = reload.tls(&config.http.tls)?;
+    let mut bound = listen::tcp(&config.node.listen, tls.as_ref()).await?;
     let path = &config.node.unix_socket;
     if path.as_os_str().is_empty() {
         return Ok(bound);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 
 use super::host_facts::HostFacts;
-use super::listen;
+use super::{health, listen, reload};
 use crate::config::Config;
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
@@ -57,7 +57,9 @@ fn place_of_queue(config: &Config) -> String {
 pub async fn run(config: Config) -> Result<()> {
     let started_at_ns = super::wall_ns();
     let facts = HostFacts::read(&HostRoots::default(), "");
-    let bound = listen::tcp(&config.receiver.listen).await?;
+    let (keys, mut reload) = reload::keys(&config.keys)?;
+    let tls = reload.tls(&config.http.tls)?;
+    let bound = listen::tcp(&config.receiver.listen, tls.as_ref()).await?;
     let (mut registry, panics) = telemetry::registry("receiver");
     telemetry::install_panic_hook(panics);
     let mut supervisor = Supervisor::new();
@@ -80,14 +82,16 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     queue_metrics.register_reference(&mut registry);
+    let (ours, reloaded) = (parts(&mut supervisor, &store, &queue), reload.start(&mut supervisor));
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
         identity: facts.identity(Role::Receiver, started_at_ns),
+        keys,
         clock: super::wall_ns,
         registry,
         metrics,
-        sources: health(&mut supervisor, &store, &queue),
+        sources: health::joined(&mut supervisor, ours, reloaded),
         draining: draining.clone(),
     });
     let state =
@@ -110,7 +114,7 @@ pub async fn run(config: Config) -> Result<()> {
 }
 
 /// Store and queue: what a receiver can lack.
-fn health(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
+fn parts(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
     let (mut store, mut queue) = (store.status(), queue.status());
     let (out, all) = watch::channel(both(&store.borrow_and_update(), &queue.borrow_and_update()));
     let token = supervisor.token(Phase::Http);

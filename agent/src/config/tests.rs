@@ -76,11 +76,48 @@ fn the_references_variables_beat_the_file_and_their_secret_is_not_dumped() {
 fn bad_values_are_named_with_what_would_be_right() {
     let args = NodeArgs {
         shared: Shared { listen: vec!["localhost".to_owned()], ..Shared::default() },
-        receiver: Some("ftp://x".to_owned()),
+        receiver: vec!["ftp://x".to_owned()],
         interval: Some("soon".to_owned()),
         ..NodeArgs::default()
     };
     let Errors(errors) = for_node(&args).unwrap_err();
     assert_eq!(errors.len(), 3, "{errors:#?}");
     assert!(errors.iter().all(|error| error.contains("such as") || error.contains("try")), "{errors:?}");
+}
+
+#[test]
+fn the_references_keys_close_what_they_were_set_to_close() {
+    let mut keys = Keys::default();
+    apply_reference_keys(&mut keys, |_| None);
+    assert_eq!(keys, Keys::default(), "there is no default secret");
+    apply_reference_keys(&mut keys, |name| (name == "API_KEY").then(|| "s3cret".to_owned()));
+    assert_eq!((keys.required, keys.key.len()), (Some(Required::Everything), 1));
+    assert!(!format!("{keys:?}").contains("s3cret"), "{keys:?}");
+    let mut keys = Keys { required: Some(Required::Actions), ..Keys::default() };
+    apply_reference_keys(&mut keys, |_| Some("s3cret".to_owned()));
+    assert_eq!(keys.required, Some(Required::Actions), "what the file says holds");
+    assert!(keys.check().unwrap_err().contains("the same key"), "one secret for two is said");
+}
+
+#[test]
+fn keys_and_certificates_are_checked_and_no_digest_is_dumped() {
+    let digest = "0123456789abcdef".repeat(4);
+    let key = format!("[[keys.key]]\nname = \"a\"\nsha256 = \"{digest}\"\nscopes = [\"read\"]\n");
+    let (config, errors) = parse(&format!("[keys]\nrequired = \"changes\"\n{key}"));
+    assert_eq!((errors, config.keys.required), (Vec::new(), Some(Required::Changes)));
+    assert!(!dump(&config).contains(&digest), "{}", dump(&config));
+    for (text, section) in [
+        ("[keys]\nrequired = \"all\"\n", "[keys]"),
+        ("[[keys.key]]\nname = \"a\"\nsha256 = \"\"\nscopes = [\"read\"]\n", "[keys]"),
+        ("[[keys.key]]\nname = \"a\"\nscopes = [\"root\"]\n", "[keys]"),
+        ("[http.tls]\ncert = \"/c\"\n", "[http.tls]"),
+        ("[http.tls]\nclient_ca = \"/c\"\n", "[http.tls]"),
+        ("[http.rate]\npeer_per_second = -1\n", "[http]"),
+        ("[forward]\nreceiver = \"http://r\"\n[forward.tls]\nca = \"/c\"\n", "[forward.tls]"),
+    ] {
+        let (config, mut errors) = parse(text);
+        validate(&config, &mut errors);
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(errors[0].starts_with(section), "{errors:?}");
+    }
 }

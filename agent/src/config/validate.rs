@@ -1,6 +1,7 @@
 //! What a configuration cannot be, section by section, each with an example of what it can.
 
 use super::{Config, INTERVAL_MS, USAGE_RECORD_INTERVAL_MIN_MS};
+use crate::delivery::transport::ring::MAX_RECEIVERS;
 use crate::sources::database::prometheus::Prometheus;
 
 /// Adds what cannot be.
@@ -17,16 +18,27 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
             }
         }
     }
-    if let Some(url) = &config.forward.receiver
-        && !is_http_url(url)
-    {
-        errors.push(format!("[forward] receiver: `{url}` is no URL, such as http://10.0.0.5:8080"));
+    let receivers = &config.forward.receivers;
+    if receivers.len() > MAX_RECEIVERS {
+        errors.push(format!("[forward] receivers: {} are more than {MAX_RECEIVERS}", receivers.len()));
+    }
+    for (at, url) in receivers.iter().enumerate() {
+        if !is_http_url(url) {
+            errors.push(format!("[forward] receivers: `{url}` is no URL, such as http://10.0.0.5:8080"));
+        } else if receivers[..at].contains(url) {
+            errors.push(format!("[forward] receivers: `{url}` is there twice"));
+        } else if config.forward.tls.is_set() && !url.starts_with("https:") {
+            errors.push(format!("[forward.tls]: `{url}` would go without TLS; https:// in its place?"));
+        }
+    }
+    if let Err(error) = config.http.tls.wanted() {
+        errors.push(format!("[http.tls] {error}"));
     }
     if let Err(error) = config.queue.check() {
         errors.push(format!("[queue] {error}"));
     }
-    if let Err(error) = config.actions.key_digests() {
-        errors.push(format!("[actions] {error}"));
+    if let Err(error) = config.keys.check() {
+        errors.push(format!("[keys] {error}"));
     }
     let prometheus = &config.database_source.prometheus_url;
     if !prometheus.is_empty()
@@ -77,5 +89,5 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
 }
 
 fn is_http_url(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -8,15 +8,15 @@
 //!   spool; a batch refused for its envelope drops nothing.
 
 mod metrics;
-mod pace;
 mod probe;
 
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time;
@@ -24,24 +24,30 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::metrics::ForwardMetrics;
-use self::pace::Pace;
 use self::probe::Probe;
 use super::WallClock;
+use super::pace::Pace;
 use super::spool::{self, Page, PageLimits, Seq, Spool};
 use super::status::Link;
 use super::transport::{SendError, Transport};
 use crate::api::batch::{Ack, Batch, MAX_RECORDS, Refused, VERSION};
+use crate::tls;
 
 /// Settings of the forwarder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `http://host:port` of the receiver; none keeps everything in the spool.
-    pub receiver: Option<String>,
+    /// `http://host:port` or `https://host:port` of each receiver, at most 16; none keeps everything in the spool. Of
+    /// several one is this node's home, chosen by its name, and the others take over while that takes nothing.
+    /// `receiver = "URL"` is a list of one.
+    #[serde(alias = "receiver", deserialize_with = "one_or_many")]
+    pub receivers: Vec<String>,
     /// Records in a batch, at most 1,000.
     pub batch_records: usize,
     /// Bytes of records in a batch; one larger record is sent alone.
     pub batch_bytes: usize,
+    /// Pack batches: JSON of many samples shrinks to a tenth, for some ms of CPU a MiB.
+    pub gzip: bool,
     /// Until a connection stands.
     pub connect_timeout_ms: u64,
     /// Until a batch is answered.
@@ -52,20 +58,28 @@ pub struct Config {
     pub retry_max_ms: u64,
     /// To empty the spool when the node stops; less than a pod's 30 s to terminate.
     pub grace_ms: u64,
+    /// File of the key that is sent along, one line, where the receiver asks for one: scope `ingest`. Read again when it
+    /// changes.
+    pub key_file: PathBuf,
+    /// `[forward.tls]`: for a receiver at `https://`.
+    pub tls: tls::Client,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            receiver: None,
+            receivers: Vec::new(),
             batch_records: MAX_RECORDS,
             // A tenth of a second on 100 Mbit/s.
             batch_bytes: 1 << 20,
+            gzip: true,
             connect_timeout_ms: 3_000,
             timeout_ms: 10_000,
             retry_min_ms: 200,
             retry_max_ms: 30_000,
             grace_ms: 5_000,
+            key_file: PathBuf::new(),
+            tls: tls::Client::default(),
         }
     }
 }
@@ -124,7 +138,8 @@ impl<T: Transport> Forwarder<T> {
         metrics: ForwardMetrics,
         clock: WallClock,
     ) -> Self {
-        let link = watch::Sender::new(Link { receiver: transport.target(), ..Link::default() });
+        let (receiver, others) = (transport.target(), transport.others());
+        let link = watch::Sender::new(Link { receiver, others, ..Link::default() });
         Self {
             spool,
             transport,
@@ -134,7 +149,9 @@ impl<T: Transport> Forwarder<T> {
                 max_records: config.batch_records.clamp(1, MAX_RECORDS),
                 max_bytes: config.batch_bytes,
             },
-            timeout: Duration::from_millis(config.timeout_ms),
+            // A transport of several asks one after another.
+            timeout: Duration::from_millis(config.timeout_ms)
+                .saturating_mul(u32::try_from(config.receivers.len().max(1)).unwrap_or(u32::MAX)),
             grace: Duration::from_millis(config.grace_ms),
             pace: Pace::new(
                 Duration::from_millis(config.retry_min_ms),
@@ -277,6 +294,7 @@ impl<T: Transport> Forwarder<T> {
             if link.failures > 0 {
                 info!(receiver = link.receiver, attempts = link.failures, "receiver takes records again");
             }
+            (link.receiver, link.others) = (self.transport.target(), self.transport.others());
             link.failures = 0;
             link.last_success_at_ns = Some(now_ns);
         });
@@ -297,6 +315,7 @@ impl<T: Transport> Forwarder<T> {
         let pause = self.pace.next(retry_after);
         let now_ns = (self.clock)();
         self.link.send_modify(|link| {
+            (link.receiver, link.others) = (self.transport.target(), self.transport.others());
             link.failures += 1;
             // One line when it begins and one for each new reason: a dead receiver does not flood the log.
             if link.failures == 1 || link.last_error.as_deref() != Some(&words) {
@@ -307,6 +326,19 @@ impl<T: Transport> Forwarder<T> {
         });
         Step::Failed(pause)
     }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a URL or a list of URLs")]
+    enum Either {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::One(url) => vec![url],
+        Either::Many(urls) => urls,
+    })
 }
 
 fn json(record: &[u8]) -> Option<Box<RawValue>> {

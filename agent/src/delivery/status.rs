@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::WallClock;
 use super::spool::{self, Spool};
+use super::transport::Other;
 use crate::api::batch::Accounts;
 
 /// The way to one receiver.
@@ -12,6 +13,8 @@ use crate::api::batch::Accounts;
 pub struct Link {
     /// The receiver.
     pub receiver: String,
+    /// Those that would take over.
+    pub others: Vec<Other>,
     /// Attempts that failed since the last success.
     pub failures: u64,
     /// When the receiver last confirmed something, ns since the epoch.
@@ -43,6 +46,9 @@ pub struct DeliveryStatus {
     pub last_error: Option<String>,
     /// When that was, ns since the epoch.
     pub last_error_at_ns: Option<i64>,
+    /// Receivers that would take over.
+    #[serde(skip)]
+    pub others: Vec<Other>,
 }
 
 /// Where the status is asked; clones are cheap.
@@ -76,6 +82,7 @@ impl StatusDoor {
             last_success_at_ns: link.last_success_at_ns,
             last_error: link.last_error,
             last_error_at_ns: link.last_error_at_ns,
+            others: link.others,
         }
     }
 }

@@ -7,6 +7,7 @@
 //!   `?verbose` lists the sources and what they lack
 //! - `GET /metrics` OpenMetrics, or the older Prometheus text, by `Accept`
 //! - `GET /openapi.json` this API
+//! - `GET /swagger/` the same for a person ([`swagger`]); `/docs` leads there
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::{ApiError, Common, exposition, openapi};
+use super::{ApiError, Common, exposition, openapi, swagger};
 use crate::api::health::{API_VERSION, Health, Info, Route, SERVICE};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::source::{Condition, SourceHealth};
@@ -48,6 +49,7 @@ pub(super) fn routes(common: &Common, document: &utoipa::openapi::OpenApi) -> Ro
         .route("/metrics", get(metrics))
         .with_state(common.clone())
         .merge(about)
+        .merge(swagger::routes())
 }
 
 /// What this is, and every endpoint.

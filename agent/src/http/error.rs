@@ -27,6 +27,9 @@ pub enum ApiError {
     /// The body did not arrive.
     #[error("request body could not be read: {0}")]
     Unreadable(String),
+    /// The body is packed in a way that is not known here, or badly.
+    #[error("{0}")]
+    Encoding(String),
     /// A query parameter has a value that the route does not know.
     #[error("query parameter {name}: {why}")]
     Query {
@@ -41,6 +44,23 @@ pub enum ApiError {
     /// The request names nobody who may do this.
     #[error("this needs a key: X-API-Key or Authorization: Bearer, or the unix socket")]
     Unauthorized,
+    /// The key that came is none.
+    #[error("this key is not known")]
+    WrongKey,
+    /// More requests than are let in.
+    #[error("more than {per_second} requests a second: try again in {retry_after_s} s")]
+    TooManyRequests {
+        /// How many are let in.
+        per_second: u32,
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
+    /// Too many wrong keys came from there.
+    #[error("too many wrong keys came from your address: no key is looked at for {retry_after_s} s")]
+    TooManyLogins {
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// A value in the request cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -49,7 +69,7 @@ pub enum ApiError {
     Conflict(String),
     /// No such anomaly or workload.
     #[error("{0}")]
-    NoAnomaly(String),
+    NoSuchAction(String),
     /// The node could not do it, and left nothing behind.
     #[error("{0}")]
     NotDone(String),
@@ -134,16 +154,20 @@ impl ApiError {
             Self::Body(_) | Self::Batch(_) | Self::Unreadable(_) | Self::Query { .. } | Self::Invalid(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::WrongKey => StatusCode::UNAUTHORIZED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Database(_) => StatusCode::BAD_GATEWAY,
             Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::NoNode(_) | Self::NoAnomaly(_) | Self::NotInQueue(_) => {
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotFound(_) | Self::NoNode(_) | Self::NoSuchAction(_) | Self::NotInQueue(_) => {
                 StatusCode::NOT_FOUND
             }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy { .. } | Self::QueueFull(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy { .. }
+            | Self::QueueFull(_)
+            | Self::TooManyLogins { .. }
+            | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -154,7 +178,10 @@ impl ApiError {
     /// When to come back, s: a first walk of the processes takes a few.
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::Busy { retry_after_s } | Self::Degraded { retry_after_s, .. } => Some(*retry_after_s),
+            Self::Busy { retry_after_s }
+            | Self::Degraded { retry_after_s, .. }
+            | Self::TooManyRequests { retry_after_s, .. }
+            | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
             // A consumer that keeps up makes room within a second.
             Self::QueueFull(_) => Some(1),
             // Streams stay open for long.
@@ -214,10 +241,22 @@ impl IntoResponse for Text {
     }
 }
 
+/// An error as the family of a route gives it.
+pub(super) fn in_family(route: &str, error: ApiError) -> Response {
+    let begins = |families: &[&str]| families.iter().any(|family| route.starts_with(family));
+    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics"]) {
+        Text(error).into_response()
+    } else if begins(&["/api/anomaly/", "/api/workload/", "/api/metrics/"]) {
+        Plain(error).into_response()
+    } else {
+        error.into_response()
+    }
+}
+
 impl ApiError {
     /// Headers, and the text for the log.
     fn dress(&self, mut response: Response, text: String) -> Response {
-        if matches!(self, Self::Unauthorized) {
+        if self.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.retry_after_s() {

@@ -1,41 +1,108 @@
-//! Who may change the node: the holder of a key, or a process that reaches the unix socket (its owner and group).
+//! Who asks, and what they may do.
 //!
-//! A key comes in `X-API-Key` or as `Authorization: Bearer`. Only its SHA-256 is known here, and compared in constant
-//! time with every one that is configured, so that neither a key nor its place in the list can be measured.
+//! A key comes in `X-API-Key` or as `Authorization: Bearer`. Only SHA-256 digests are known here, and what comes is
+//! compared with all of them in constant time, so that neither a key nor its place in the list can be measured. A key
+//! has a name, for the log, and [`Scope`]s. A process that reaches the unix socket (its owner and group) may do all.
+//!
+//! ```toml
+//! [keys]
+//! required = "changes"                  # "actions" by default; "everything" asks readers too
+//! file = "/etc/sextant/keys.toml"       # more keys, in the same form; read again when it changes
+//!
+//! [[keys.key]]                          # `sextant key new` prints these lines
+//! name = "grafana"
+//! sha256 = "...64 hexadecimal digits..."
+//! scopes = ["read"]
+//! ```
+//!
+//! There is no default key. Which scope a route takes, [`super::access`] says.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 use constant_time_eq::constant_time_eq_32;
 use sha2::{Digest as _, Sha256};
 
-use super::ApiError;
-use super::serve::{Connection, Local};
+mod caller;
+mod config;
+pub mod fresh;
 
-/// The digests of the keys.
-#[derive(Clone, Default)]
-pub struct Keys(Vec<[u8; 32]>);
+pub(super) use caller::Caller;
+pub use config::{Config, KeyConfig, Required, Scope};
 
-impl Keys {
-    /// From SHA-256 digests.
-    pub const fn new(digests: Vec<[u8; 32]>) -> Self {
-        Self(digests)
-    }
+/// Keys that are known at once: each that comes is compared with all of them, a few microseconds for so many.
+const MAX_KEYS: usize = 256;
 
-    /// Refuses a request that may change nothing.
-    ///
-    /// # Errors
-    /// [`ApiError::Unauthorized`] without a key, [`ApiError::Forbidden`] with a wrong one.
-    pub(super) fn check(&self, headers: &HeaderMap, from: Option<Connection>) -> Result<(), ApiError> {
-        if from.is_some_and(|from| from.local == Local::Unix) {
-            return Ok(());
-        }
-        let Some(key) = presented(headers) else { return Err(ApiError::Unauthorized) };
-        let digest: [u8; 32] = Sha256::digest(key).into();
-        let known = self.0.iter().fold(false, |known, one| known | constant_time_eq_32(one, &digest));
-        if known { Ok(()) } else { Err(ApiError::Forbidden("this key may not change the node".to_owned())) }
+/// A key that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: Arc<str>,
+    digest: [u8; 32],
+    scopes: Vec<Scope>,
+}
+
+impl Key {
+    fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+/// The keys of a process; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    config: Config,
+    known: ArcSwap<Vec<Arc<Key>>>,
+}
+
+impl Keys {
+    /// Those of the configuration and of its file.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words that repeat no digest.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let known = ArcSwap::from_pointee(config.known()?);
+        Ok(Self(Arc::new(Inner { config: config.clone(), known })))
+    }
+
+    /// Reads the file again; how many keys are known now.
+    ///
+    /// # Errors
+    /// As for [`Keys::new`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<usize, String> {
+        let known = self.0.config.known()?;
+        let count = known.len();
+        self.0.known.store(Arc::new(known));
+        Ok(count)
+    }
+
+    /// The file that is read again, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.config.file()
+    }
+
+    /// A request of this scope needs a key.
+    pub(super) fn are_needed(&self, scope: Scope) -> bool {
+        self.0.config.required().needs(scope)
+    }
+
+    /// The key, if it is known. Every digest is compared, whichever it is.
+    pub(super) fn find(&self, presented: &[u8]) -> Option<Arc<Key>> {
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let known = self.0.known.load();
+        let same = |found, key: &Arc<Key>| {
+            if constant_time_eq_32(&key.digest, &digest) { Some(Arc::clone(key)) } else { found }
+        };
+        known.iter().fold(None, same)
+    }
+}
+
+/// What the request brings as its key.
+pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get("x-api-key") {
         return Some(key.as_bytes());
     }
@@ -44,35 +111,4 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(headers: &[(&'static str, &'static str)], local: Option<Local>) -> Result<(), u16> {
-        let keys = Keys::new(vec![[0; 32], Sha256::digest(b"right").into()]);
-        let headers =
-            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        let from = local.map(|local| Connection { local, peer: None });
-        keys.check(&headers, from).map_err(|error| error.status().as_u16())
-    }
-
-    #[test]
-    fn none_is_401_a_wrong_one_403_the_right_one_passes() {
-        let tcp = Some(Local::Tcp(([127, 0, 0, 1], 1).into()));
-        for local in [tcp, None] {
-            assert_eq!(verdict(&[], local), Err(401));
-            assert_eq!(verdict(&[("authorization", "Basic right")], local), Err(401));
-            assert_eq!(verdict(&[("x-api-key", "")], local), Err(403));
-            assert_eq!(verdict(&[("x-api-key", "wrong")], local), Err(403));
-            assert_eq!(verdict(&[("x-api-key", "right ")], local), Err(403));
-            assert_eq!(verdict(&[("x-api-key", "right")], local), Ok(()));
-            assert_eq!(verdict(&[("authorization", "bearer right")], local), Ok(()));
-        }
-        assert_eq!(verdict(&[], Some(Local::Unix)), Ok(()));
-    }
-
-    #[test]
-    fn without_keys_only_the_socket_is_open() {
-        let headers = [("x-api-key".parse().unwrap(), "".parse().unwrap())].into_iter().collect();
-        assert!(Keys::default().check(&headers, None).is_err());
-    }
-}
+pub(super) mod tests;

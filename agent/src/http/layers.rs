@@ -1,5 +1,5 @@
 //! The layers that every route shares, outermost first: request id, log and metrics, caught panics, CORS,
-//! the guard against foreign pages, the time limit.
+//! the guard against foreign pages, keys, the time limit.
 
 use std::any::Any;
 
@@ -15,9 +15,11 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId
 
 use super::error::ErrorText;
 use super::metrics::{RequestLabels, RouteLabels};
-use super::{ApiError, Common, guard};
+use super::{ApiError, Common, access, guard};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The route whose answer waits for tables to be made, and has a limit of its own.
 pub(super) const PREPARE: &str = "/api/workload/prepare";
@@ -35,12 +37,13 @@ pub(super) fn apply(routes: Router, common: &Common) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(AnyOrigin)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, API_KEY])
         .expose_headers([REQUEST_ID])
         .max_age(Duration::from_secs(3_600));
     routes
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(common.clone(), deadline))
+        .layer(middleware::from_fn_with_state(common.clone(), access::access))
         .layer(middleware::from_fn_with_state(common.clone(), guard::guard))
         .layer(cors)
         .layer(CatchPanicLayer::custom(on_panic))

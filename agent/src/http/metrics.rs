@@ -16,10 +16,18 @@ pub struct Metrics {
     pub durations: Family<RouteLabels, Histogram, Buckets>,
     /// Connections open.
     pub connections: Gauge,
+    /// TLS handshakes by what came of them.
+    pub handshakes: Family<ResultLabel, Counter>,
     /// Connections that ended with an error.
     pub connection_errors: Counter,
     /// Handlers that panicked.
     pub panics: Counter,
+    /// Requests that were more than are let in, by route template.
+    pub rate_limited: Family<RouteLabels, Counter>,
+    /// Keys that came where one is needed, and were not known.
+    pub logins_failed: Counter,
+    /// Keys that were not looked at: too many wrong ones had come from there.
+    pub logins_refused: Counter,
     /// Log lines of refused requests that were held back.
     pub held_back_lines: Counter,
     /// Streams open.
@@ -37,6 +45,13 @@ pub struct Metrics {
 pub struct KindLabel {
     /// The event's name.
     pub kind: &'static str,
+}
+
+/// Label of [`Metrics::handshakes`]: `ok`, `failed`, `timeout`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// What came of it.
+    pub result: &'static str,
 }
 
 /// Labels of [`Metrics::requests`]: route templates, known methods and statuses are closed sets.
@@ -74,8 +89,12 @@ impl Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(Buckets),
             connections: Gauge::default(),
+            handshakes: Family::default(),
             connection_errors: Counter::default(),
             panics: Counter::default(),
+            rate_limited: Family::default(),
+            logins_failed: Counter::default(),
+            logins_refused: Counter::default(),
             held_back_lines: Counter::default(),
             streams: Gauge::default(),
             streams_refused: Counter::default(),
@@ -86,9 +105,17 @@ impl Metrics {
         let help = "Time from a request's headers to its answer's headers";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, metrics.durations.clone());
         registry.register("http_connections", "HTTP connections open", metrics.connections.clone());
+        let help = "TLS handshakes, by what came of them";
+        registry.register("http_tls_handshakes", help, metrics.handshakes.clone());
         let help = "HTTP connections that ended with an error";
         registry.register("http_connection_errors", help, metrics.connection_errors.clone());
         registry.register("http_panics", "HTTP handlers that panicked", metrics.panics.clone());
+        let help = "HTTP requests refused for their rate";
+        registry.register("http_rate_limited_requests", help, metrics.rate_limited.clone());
+        let help = "Keys that were not known, where one is needed";
+        registry.register("http_failed_logins", help, metrics.logins_failed.clone());
+        let help = "Keys that were not looked at: too many wrong ones had come from their address";
+        registry.register("http_refused_logins", help, metrics.logins_refused.clone());
         let help = "Log lines of refused HTTP requests that were held back";
         registry.register("http_held_back_lines", help, metrics.held_back_lines.clone());
         registry.register("http_streams", "Streams of samples open", metrics.streams.clone());

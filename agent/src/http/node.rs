@@ -32,7 +32,7 @@ use super::answers::retrieved;
 use super::door::{AcceptError, Recorder};
 use super::pids::Cache;
 use super::status::{History, Snapshots};
-use super::{ApiError, Common, body, bss_body, common, layers, status as build};
+use super::{ApiError, Common, body, bss_body, common, layers, openapi, status as build, swagger};
 use crate::api::bss::{Record, Retrieved};
 use crate::api::envelope::{Enveloped, Failure, Message};
 use crate::api::pods::{PodPidsList, Pods, pod_pids as list_pids};
@@ -135,6 +135,7 @@ impl NodeState {
         common::ready,
         common::metrics,
         common::openapi_json,
+        swagger::page,
         status,
         post_metrics,
         get_metrics,
@@ -170,7 +171,7 @@ struct NodeDoc;
 
 /// The node's API, for `/openapi.json` and the golden file.
 pub fn document() -> utoipa::openapi::OpenApi {
-    NodeDoc::openapi()
+    openapi::secured(NodeDoc::openapi())
 }
 
 /// Every route of a node.

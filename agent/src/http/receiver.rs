@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 
 use super::answers::retrieved;
 use super::serve::Connection;
-use super::{ApiError, Common, body, bss_body, common, layers};
+use super::{ApiError, Common, body, bss_body, common, layers, openapi, swagger};
 use crate::api::anomalies::NodeAnomalies;
 use crate::api::batch::{Ack, Batch, Refusal};
 use crate::api::bss::{Record, Retrieved};
@@ -73,6 +73,7 @@ impl ReceiverState {
         common::ready,
         common::metrics,
         common::openapi_json,
+        swagger::page,
         ingest,
         nodes,
         node_anomalies,
@@ -97,7 +98,7 @@ struct ReceiverDoc;
 
 /// The receiver's API, for `/openapi.json` and the golden file.
 pub fn document() -> utoipa::openapi::OpenApi {
-    ReceiverDoc::openapi()
+    openapi::secured(ReceiverDoc::openapi())
 }
 
 /// Every route of a receiver.
@@ -138,7 +139,8 @@ impl From<IngestError> for ApiError {
 /// Takes a node's batch.
 #[utoipa::path(post, path = "/api/v1/ingest", tag = "receiver", request_body = Batch,
     responses((status = 200, description = "on disk", body = Ack), (status = 400, body = Refusal),
-        (status = 413, body = Refusal), (status = 429, body = Failure), (status = 503, body = Failure)))]
+        (status = 413, body = Refusal), (status = 415, description = "packed in a way that is not known", body = Failure),
+        (status = 429, body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn ingest(
     State(receiver): State<ReceiverState>,
     headers: HeaderMap,
@@ -146,7 +148,7 @@ pub(super) async fn ingest(
 ) -> Result<Json<Ack>, ApiError> {
     let _slot = receiver.common.body_slot().await?;
     let limit_bytes = receiver.common.config.ingest_body_bytes;
-    let bytes = body::read(&headers, body, limit_bytes).await?;
+    let bytes = body::unpacked(&headers, body, limit_bytes).await?;
     Ok(Json(receiver.ingest.ingest(bytes.into()).await?))
 }
 

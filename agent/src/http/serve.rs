@@ -1,4 +1,4 @@
-//! The accept loop: bounded connections over TCP and unix listeners, header limits, graceful end.
+//! The accept loop: bounded connections over TCP, TLS and unix listeners, bounded handshakes, header limits, graceful end.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,11 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Duration;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Common;
+use super::metrics::ResultLabel;
+use crate::tls::Acceptor;
 
 /// Pause after a failed accept (out of file descriptors, usually): it would fail again at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -65,6 +68,8 @@ impl Connection {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TCP with TLS.
+    Tls(TcpListener, Acceptor),
     /// A unix socket.
     Unix(UnixListener),
 }
@@ -79,7 +84,9 @@ pub async fn serve(
     grace: Duration,
 ) {
     let permits = Arc::new(Semaphore::new(common.config.max_connections));
-    let server = Arc::new(Server { router, common, stop: stop.clone(), connections: TaskTracker::new() });
+    let handshakes = Semaphore::new(common.config.max_handshakes);
+    let connections = TaskTracker::new();
+    let server = Arc::new(Server { router, common, stop: stop.clone(), connections, handshakes });
     let loops = TaskTracker::new();
     for listener in listeners {
         loops.spawn(accept_loop(listener, Arc::clone(&server), Arc::clone(&permits)));
@@ -99,6 +106,7 @@ pub async fn serve(
 
 enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, Acceptor),
     Unix(UnixStream),
 }
 
@@ -107,6 +115,7 @@ struct Server {
     common: Common,
     stop: CancellationToken,
     connections: TaskTracker,
+    handshakes: Semaphore,
 }
 
 impl Server {
@@ -115,10 +124,45 @@ impl Server {
         self.connections.spawn(async move {
             match stream {
                 Stream::Tcp(stream) => connection(&server, stream, from).await,
+                Stream::Tls(stream, acceptor) => {
+                    if let Some(stream) = server.handshake(stream, &acceptor, from).await {
+                        connection(&server, stream, from).await;
+                    }
+                }
                 Stream::Unix(stream) => connection(&server, stream, from).await,
             }
             drop(permit);
         });
+    }
+}
+
+impl Server {
+    /// The connection once both sides agree; none where they do not, or not in time.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        acceptor: &Acceptor,
+        from: Connection,
+    ) -> Option<TlsStream<TcpStream>> {
+        let limit = Duration::from_millis(self.common.config.handshake_timeout_ms);
+        let agreed = tokio::time::timeout(limit, async {
+            let _turn = self.handshakes.acquire().await;
+            acceptor.accept(stream).await
+        });
+        let agreed = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            agreed = agreed => agreed,
+        };
+        let (result, stream) = match agreed {
+            Ok(Ok(stream)) => ("ok", Some(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(peer = from.sender(), %error, "TLS handshake failed");
+                ("failed", None)
+            }
+            Err(_) => ("timeout", None),
+        };
+        self.common.metrics.handshakes.get_or_create(&ResultLabel { result }).inc();
+        stream
     }
 }
 
@@ -128,14 +172,13 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
     let accepting = async {
         loop {
             let accepted = match &listener {
-                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
-                    // Answers are small and complete: waiting for more to send would only delay them.
-                    let _ = stream.set_nodelay(true);
-                    // Data that the client does not take, its window closed or its machine gone.
-                    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled_ms);
-                    // An address that cannot be told is judged as loopback, the strict case.
-                    let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
-                    (Stream::Tcp(stream), Connection { local: Local::Tcp(local), peer: Some(peer.ip()) })
+                Listener::Tcp(tcp) => tcp.accept().await.map(|accepted| {
+                    let (stream, from) = over_tcp(accepted, stalled_ms);
+                    (Stream::Tcp(stream), from)
+                }),
+                Listener::Tls(tcp, acceptor) => tcp.accept().await.map(|accepted| {
+                    let (stream, from) = over_tcp(accepted, stalled_ms);
+                    (Stream::Tls(stream, acceptor.clone()), from)
                 }),
                 Listener::Unix(unix) => unix
                     .accept()
@@ -157,6 +200,16 @@ async fn accept_loop(listener: Listener, server: Arc<Server>, permits: Arc<Semap
         () = stop.cancelled() => {}
         () = accepting => {}
     }
+}
+
+fn over_tcp((stream, peer): (TcpStream, SocketAddr), stalled_ms: u32) -> (TcpStream, Connection) {
+    // Answers are small and complete: waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    // Data that the client does not take, its window closed or its machine gone.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled_ms);
+    // An address that cannot be told is judged as loopback, the strict case.
+    let local = stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into());
+    (stream, Connection { local: Local::Tcp(local), peer: Some(peer.ip()) })
 }
 
 async fn connection<S>(server: &Server, stream: S, from: Connection)
@@ -192,3 +245,6 @@ where
     }
     metrics.connections.dec();
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use tower::ServiceExt as _;
 
-use super::{Identity, Role};
+use super::keys::{self, Keys};
+use super::{Common, Config, Identity, Parts, Role, metrics};
 
 pub(super) mod hostile;
 
@@ -20,6 +21,22 @@ pub(super) fn identity(role: Role) -> Identity {
         machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
         started_at_ns: NOW_NS - 90_061_000_000_000,
     }
+}
+
+/// What both roles need, of a process that has neither role's own parts.
+pub(super) fn common(config: Config, keys: &keys::Config) -> Common {
+    let (mut registry, _panics) = crate::telemetry::registry("node");
+    let metrics = metrics::Metrics::register(registry.sub_registry_with_prefix("sextant"));
+    Common::from(Parts {
+        config,
+        identity: identity(Role::Node),
+        keys: Keys::new(keys).expect("keys"),
+        clock: || NOW_NS,
+        registry,
+        metrics,
+        sources: tokio::sync::watch::channel(Vec::new()).1,
+        draining: tokio_util::sync::CancellationToken::new(),
+    })
 }
 
 /// An answer, read whole.

@@ -1,5 +1,4 @@
-//! `[workloads]`: whether loads may be started at all, and how far. Who may is told by `[actions] keys_sha256`: a node has
-//! one list of keys.
+//! `[workloads]`: whether loads may be started at all, and how far. By whom, `[keys]` says.
 
 use std::path::PathBuf;
 

@@ -4,17 +4,15 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use super::sources::Sources;
-use crate::actions::{self, Metrics, Parts};
+use crate::actions::{self, Handle, Metrics, Parts};
 use crate::app::host_facts::HostFacts;
 use crate::app::wall_ns;
 use crate::config::Config;
 use crate::domain::event::AnomalyEvent;
-use crate::http::keys::Keys;
-use crate::http::node::anomalies::{Anomalies, Door};
+use crate::http::node::anomalies::Anomalies;
 use crate::task::{Phase, Supervisor};
 
-const OFF: &str =
-    "anomalies are off: set enabled = true and keys_sha256 in [actions] of the configuration file";
+const OFF: &str = "anomalies are off: set enabled = true in [actions], and a key of scope act in [keys], of the configuration file";
 
 /// Beginnings and ends that wait for the spool: more than may come between two of its answers.
 const MAX_EVENTS: usize = 256;
@@ -30,31 +28,30 @@ pub(super) fn start(
 ) -> (Anomalies, mpsc::Receiver<AnomalyEvent>) {
     let (events, told) = mpsc::channel(MAX_EVENTS);
     if !config.actions.enabled {
-        return (Err(OFF.to_owned()), told);
+        return (Err(OFF.to_owned()).into(), told);
     }
-    let started = door(config, facts, sources, own_ports, events, registry);
+    let started = owner(config, facts, sources, own_ports, events, registry);
     match &started {
-        Ok(door) => {
-            let (handle, token) = (door.handle.clone(), supervisor.token(Phase::Actions));
+        Ok(handle) => {
+            let (handle, token) = (handle.clone(), supervisor.token(Phase::Actions));
             supervisor.critical(Phase::Actions, "anomalies", handle.until(token));
         }
         Err(error) => tracing::error!(error, "anomalies cannot be provoked"),
     }
-    (started, told)
+    (started.into(), told)
 }
 
-fn door(
+fn owner(
     config: &Config,
     facts: &HostFacts,
     sources: &Sources,
     own_ports: Vec<u16>,
     events: mpsc::Sender<AnomalyEvent>,
     registry: &mut Registry,
-) -> Result<Door, String> {
+) -> Result<Handle, String> {
     let dir = &config.node.data_dir;
     let off = |error: &dyn std::fmt::Display| format!("anomalies are off: {error}");
     std::fs::create_dir_all(dir).map_err(|error| off(&format!("{}: {error}", dir.display())))?;
-    let digests = config.actions.key_digests().map_err(|error| off(&error))?;
     let handle = actions::start(Parts {
         config: config.actions.clone(),
         roots: config.host.clone(),
@@ -67,5 +64,5 @@ fn door(
         clock: wall_ns,
         metrics: Metrics::register(registry),
     });
-    Ok(Door { handle: handle.map_err(|error| off(&error))?, keys: Keys::new(digests) })
+    handle.map_err(|error| off(&error))
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use prometheus_client::registry::Registry;
 
 use crate::app::host_facts::HostFacts;
+use crate::app::reload::Reload;
 use crate::app::{delivery_view, wall_ns};
 use crate::config::Config;
 use crate::delivery::age;
@@ -16,7 +17,8 @@ use crate::delivery::forwarder::{Forwarder, Sender};
 use crate::delivery::spool::Spool;
 use crate::delivery::spool::SpoolMetrics;
 use crate::delivery::status::StatusDoor;
-use crate::delivery::transport::http::Http;
+use crate::delivery::transport::http::{Credentials, Http};
+use crate::delivery::transport::ring::{Ring, RingMetrics, Times};
 use crate::http::node::DeliveryView;
 use crate::task::{Phase, Supervisor};
 
@@ -32,18 +34,44 @@ pub(super) fn start(
     config: &Config,
     facts: &HostFacts,
     registry: &mut Registry,
+    reload: &mut Reload,
 ) -> Result<Delivery> {
-    let Some(url) = &config.forward.receiver else {
+    if config.forward.receivers.is_empty() {
         return Ok(Delivery { spool: None, view: Arc::new(|_| crate::api::status::Delivery::default()) });
-    };
+    }
     let dir = &config.node.data_dir;
     std::fs::create_dir_all(dir)
         .with_context(|| format!("cannot make {}; --data-dir chooses another place", dir.display()))?;
     let spool = Spool::open(dir, &config.spool, SpoolMetrics::register(registry), wall_ns)
         .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
     age::register(registry, &spool, wall_ns);
-    let transport = Http::new(url, Duration::from_millis(config.forward.connect_timeout_ms))?;
+    let forward = &config.forward;
+    let credentials = Credentials { tls: forward.tls.clone(), key_file: forward.key_file.clone() };
+    let plain = forward.receivers.iter().find(|url| url.starts_with("http://"));
+    if let Some(url) = plain.filter(|_| !forward.key_file.as_os_str().is_empty()) {
+        tracing::warn!(
+            url,
+            "the receiver's key goes over plain HTTP, where everybody on the way can read it"
+        );
+    }
+    let files = credentials.files();
+    let connect_within = Duration::from_millis(forward.connect_timeout_ms);
+    let connect = |url: &String| Http::new(url, connect_within, forward.gzip, credentials.clone());
+    let receivers = forward.receivers.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+    if !files.is_empty() {
+        let again = receivers.clone();
+        reload.add("forward_credentials", files, move || {
+            let reloaded = again.iter().try_for_each(Http::reload);
+            reloaded.map(|()| "for the next batch on".to_owned()).map_err(|error| error.to_string())
+        });
+    }
     let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
+    let times = Times {
+        answer_within: Duration::from_millis(forward.timeout_ms),
+        pause_min: Duration::from_millis(forward.retry_min_ms),
+        pause_max: Duration::from_millis(forward.retry_max_ms),
+    };
+    let transport = Ring::new(&sender.node, receivers, times, RingMetrics::register(registry));
     let metrics = ForwardMetrics::register(registry);
     let forwarder = Forwarder::new(spool.clone(), transport, &config.forward, sender, metrics, wall_ns);
     let door = StatusDoor::new(&spool, Some(forwarder.link()), wall_ns);

@@ -89,6 +89,10 @@ impl Transport for Line {
         }
     }
 
+    async fn ready(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> String {
         "test".to_owned()
     }

@@ -1,18 +1,38 @@
-//! `POST {receiver}/api/v1/ingest` with a [`Batch`] as JSON; 200 carries an [`Ack`].
+//! `POST {receiver}/api/v1/ingest` with a [`Batch`] as JSON, packed with gzip; 200 carries an [`Ack`].
 //!
-//! Redirects are not followed: records go where they were told to go, or nowhere.
+//! Redirects are not followed: records go where they were told to go, or nowhere. Over `https://` the receiver shows a
+//! certificate of an authority that is trusted, and the node its own where one is configured.
 
-use std::error::Error as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use arc_swap::ArcSwap;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::Url;
 
 use super::{SendError, Transport};
 use crate::api::batch::{Ack, Batch, Refusal};
+use crate::tls;
+
+/// A key is a line; more is another file.
+const MAX_KEY_BYTES: u64 = 4_096;
 
 /// An answer is an [`Ack`] or an error of one line; more is not read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Packing less saves no packet.
+const PACK_FROM_BYTES: usize = 1_024;
 
 /// Words of a foreign answer that are worth repeating in a log line.
 const MAX_WORDS: usize = 200;
@@ -28,77 +48,197 @@ pub enum Error {
         /// What is wrong with it.
         words: String,
     },
-    /// The HTTP client cannot be built.
-    #[error("receiver: cannot build the HTTP client")]
-    Client(#[source] reqwest::Error),
+    /// The key cannot be read.
+    #[error("receiver: key_file {}: {words}", file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        words: String,
+    },
+    /// The certificates cannot be used.
+    #[error("receiver: tls: {}", tls::words(.0))]
+    Tls(#[from] tls::Error),
 }
 
-/// One receiver over HTTP.
+/// Who the node is to a receiver, and which receiver it trusts; read again by [`Http::reload`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Certificates, for `https://`.
+    pub tls: tls::Client,
+    /// The file of the key that is sent along, one line; empty means none.
+    pub key_file: PathBuf,
+}
+
+impl Credentials {
+    /// The files that they lie in.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.tls.files();
+        files.extend(self.key_file().cloned());
+        files
+    }
+
+    fn key_file(&self) -> Option<&PathBuf> {
+        Some(&self.key_file).filter(|file| !file.as_os_str().is_empty())
+    }
+
+    fn key(&self) -> Result<Option<HeaderValue>, Error> {
+        let Some(file) = self.key_file() else { return Ok(None) };
+        let wrong = |words: String| Error::Key { file: file.clone(), words };
+        let size_bytes = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?.len();
+        if size_bytes > MAX_KEY_BYTES {
+            return Err(wrong(format!("larger than {MAX_KEY_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        let mut key = HeaderValue::from_str(text.trim())
+            .ok()
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| wrong("not one line of a key".to_owned()))?;
+        key.set_sensitive(true);
+        Ok(Some(key))
+    }
+}
+
+/// One receiver over HTTP; clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Http {
-    client: Client,
-    url: Url,
+pub struct Http(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ingest: Uri,
+    ready: Uri,
+    connect_timeout: Duration,
+    gzip: bool,
+    credentials: Credentials,
+    way: ArcSwap<Way>,
+}
+
+#[derive(Debug)]
+struct Way {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    key: Option<HeaderValue>,
 }
 
 impl Http {
-    /// A client of `receiver` (`http://host:port`, with a path where the receiver stands behind one).
+    /// A client of `receiver` (`http://host:port` or `https://`, with a path where the receiver stands behind one), to
+    /// which batches go packed or plain.
     ///
     /// # Errors
     /// [`Error`]; nothing is sent yet.
-    pub fn new(receiver: &str, connect_timeout: Duration) -> Result<Self, Error> {
-        let wrong = |words: String| Error::Url { url: receiver.to_owned(), words };
-        let mut url = Url::parse(receiver).map_err(|cause| wrong(cause.to_string()))?;
-        if url.scheme() != "http" {
-            return Err(wrong(format!("scheme {} is not http", url.scheme())));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("user and password do not belong into it".to_owned()));
-        }
-        url.set_query(None);
-        url.set_fragment(None);
-        url.path_segments_mut()
-            .map_err(|()| wrong("has no host".to_owned()))?
-            .pop_if_empty()
-            .extend(["api", "v1", "ingest"]);
-        let client = Client::builder()
-            .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(Error::Client)?;
-        Ok(Self { client, url })
+    pub fn new(
+        receiver: &str,
+        connect_timeout: Duration,
+        gzip: bool,
+        credentials: Credentials,
+    ) -> Result<Self, Error> {
+        let ingest = endpoint(receiver, &["api", "v1", "ingest"])?;
+        let ready = endpoint(receiver, &["readyz"])?;
+        let way = ArcSwap::from_pointee(Way::new(&ingest, connect_timeout, &credentials)?);
+        Ok(Self(Arc::new(Inner { ingest, ready, connect_timeout, gzip, credentials, way })))
     }
+
+    /// Reads the credentials again, for the next batch on.
+    ///
+    /// # Errors
+    /// [`Error`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), Error> {
+        let Inner { ingest, connect_timeout, credentials, way, .. } = &*self.0;
+        way.store(Arc::new(Way::new(ingest, *connect_timeout, credentials)?));
+        Ok(())
+    }
+}
+
+impl Http {
+    /// The batch in JSON, and whether it is packed.
+    async fn body(&self, batch: &Batch) -> Result<(Vec<u8>, bool), String> {
+        let plain = serde_json::to_vec(batch).map_err(|cause| cause.to_string())?;
+        if !self.0.gzip || plain.len() < PACK_FROM_BYTES {
+            return Ok((plain, false));
+        }
+        // A megabyte takes tens of milliseconds.
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&plain).and_then(|()| packed.finish())
+        });
+        let packed = packing.await.map_err(|cause| cause.to_string())?.map_err(|cause| cause.to_string())?;
+        Ok((packed, true))
+    }
+}
+
+impl Way {
+    fn new(url: &Uri, connect_timeout: Duration, credentials: &Credentials) -> Result<Self, Error> {
+        let over_tls = url.scheme_str() == Some("https");
+        let tls = if over_tls { credentials.tls.read()? } else { tls::trusting_nobody()? };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(connect_timeout));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let mut client = Client::builder(TokioExecutor::new());
+        let client = client.pool_timer(TokioTimer::new()).build(connector);
+        Ok(Self { client, key: credentials.key()? })
+    }
+}
+
+/// Something that the receiver answers.
+fn endpoint(receiver: &str, path: &[&str]) -> Result<Uri, Error> {
+    let wrong = |words: String| Error::Url { url: receiver.to_owned(), words };
+    let mut url = Url::parse(receiver).map_err(|cause| wrong(cause.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(format!("scheme {} is neither http nor https", url.scheme())));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("user and password do not belong into it".to_owned()));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    url.path_segments_mut().map_err(|()| wrong("has no host".to_owned()))?.pop_if_empty().extend(path);
+    url.as_str().parse().map_err(|cause: hyper::http::uri::InvalidUri| wrong(cause.to_string()))
 }
 
 impl Transport for Http {
     async fn send(&self, batch: &Batch) -> Result<Ack, SendError> {
-        let body = serde_json::to_vec(batch).map_err(|cause| unavailable(cause.to_string()))?;
-        let mut response = self
-            .client
-            .post(self.url.clone())
+        let (body, packed) = self.body(batch).await.map_err(unavailable)?;
+        let way = self.0.way.load_full();
+        let mut request = Request::post(self.0.ingest.clone())
             .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .send()
-            .await
-            .map_err(|cause| unavailable(chain(&cause)))?;
-        let answer = bounded(&mut response).await?;
-        match response.status() {
+            .header(USER_AGENT, concat!("sextant/", env!("CARGO_PKG_VERSION")));
+        if let Some(key) = &way.key {
+            request = request.header("x-api-key", key.clone());
+        }
+        if packed {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        let request = request.body(Full::from(body)).map_err(|cause| unavailable(cause.to_string()))?;
+        let response = way.client.request(request).await.map_err(|cause| unavailable(chain(&cause)))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let answer = bounded(response).await?;
+        match status {
             // Any other 2xx may come from something that stores nothing.
             StatusCode::OK => serde_json::from_slice(&answer)
                 .map_err(|cause| unavailable(format!("answer is no acknowledgement: {cause}"))),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                Err(refused(response.status(), &answer))
+                Err(refused(status, &answer))
             }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Err(SendError::Busy {
-                retry_after: retry_after(&response),
-                words: words(response.status(), &answer),
-            }),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Err(SendError::Busy { retry_after: retry_after(&headers), words: words(status, &answer) })
+            }
             status => Err(unavailable(words(status, &answer))),
         }
     }
 
+    async fn ready(&self) -> bool {
+        let Ok(request) = Request::get(self.0.ready.clone()).body(Full::default()) else { return false };
+        let answer = self.0.way.load_full().client.request(request).await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
     fn target(&self) -> String {
-        self.url.to_string()
+        self.0.ingest.to_string()
     }
 }
 
@@ -113,20 +253,19 @@ fn refused(status: StatusCode, answer: &[u8]) -> SendError {
     }
 }
 
-async fn bounded(response: &mut Response) -> Result<Vec<u8>, SendError> {
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|cause| unavailable(chain(&cause)))? {
-        if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(unavailable(format!("answer is longer than {MAX_ANSWER_BYTES} bytes")));
+async fn bounded(response: Response<Incoming>) -> Result<Bytes, SendError> {
+    let answer = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    answer.map(http_body_util::Collected::to_bytes).map_err(|cause| {
+        if cause.is::<LengthLimitError>() {
+            return unavailable(format!("answer is longer than {MAX_ANSWER_BYTES} bytes"));
         }
-        answer.extend_from_slice(&chunk);
-    }
-    Ok(answer)
+        unavailable(chain(&*cause))
+    })
 }
 
 /// Seconds only: the date form is for caches, and needs two clocks that agree.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -140,8 +279,8 @@ fn cut(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
 }
 
-/// reqwest says "error sending request"; the reason is further down.
-fn chain(error: &reqwest::Error) -> String {
+/// The client says "client error"; the reason is further down.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -2,8 +2,8 @@
 //!
 //! - `GET /api/v1/anomalies`, `GET /api/v1/anomalies/{id}` for everybody, as every reading route
 //! - `GET /api/v1/anomalies/stream` for everybody, as server-sent events ([`stream`])
-//! - `POST /api/v1/anomalies`, `DELETE /api/v1/anomalies`, `DELETE /api/v1/anomalies/{id}` with a key, or over the unix
-//!   socket ([`crate::http::keys`]); 403 while they are off
+//! - `POST /api/v1/anomalies`, `DELETE /api/v1/anomalies`, `DELETE /api/v1/anomalies/{id}` with a key of scope `act`,
+//!   or over the unix socket ([`crate::http::keys`]); 403 while they are off
 //! - `POST /api/anomaly/start`, `POST /api/anomaly/stop`, `GET /api/anomaly/active`: the reference backend's, with its
 //!   bodies and errors, and the same guard
 
@@ -12,8 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use serde::de::DeserializeOwned;
+use axum::{Json, Router};
 
 use super::NodeState;
 use crate::actions::{self, Handle};
@@ -21,26 +20,14 @@ use crate::api::anomalies::reference::{Active, Detail, ReferenceRequest, Status}
 use crate::api::anomalies::{List, Request, StoppedAll, View, Wrong};
 use crate::api::envelope::Failure;
 use crate::http::error::Plain;
-use crate::http::keys::Keys;
-use crate::http::serve::Connection;
+use crate::http::guarded::Guarded;
+use crate::http::keys::Caller;
 use crate::http::{ApiError, body};
 
 pub(super) mod stream;
 
-/// A request is a few hundred bytes.
-const MAX_BODY_BYTES: usize = 16 << 10;
-
-/// The way to the anomalies' owner, and who may take it.
-#[derive(Clone)]
-pub struct Door {
-    /// The owner.
-    pub handle: Handle,
-    /// Who may change something.
-    pub keys: Keys,
-}
-
-/// The door, or why there is none.
-pub type Anomalies = Result<Door, String>;
+/// The way to the anomalies' owner.
+pub type Anomalies = Guarded<Handle>;
 
 pub(super) fn routes() -> Router<NodeState> {
     Router::new()
@@ -52,34 +39,19 @@ pub(super) fn routes() -> Router<NodeState> {
         .route("/api/anomaly/active", get(reference_active))
 }
 
-type From = Option<Extension<Connection>>;
-
 impl NodeState {
-    fn anomalies(&self) -> Result<&Door, ApiError> {
-        self.0.handles.anomalies.as_ref().map_err(|why| ApiError::Forbidden(why.clone()))
-    }
-
-    /// For a request that changes something.
-    fn anomalies_for(&self, headers: &HeaderMap, from: From) -> Result<&Handle, ApiError> {
-        let door = self.anomalies()?;
-        door.keys.check(headers, from.map(|Extension(from)| from))?;
-        Ok(&door.handle)
-    }
-
-    async fn read<T: DeserializeOwned>(&self, headers: &HeaderMap, body: Body) -> Result<T, ApiError> {
-        let _slot = self.0.common.body_slot().await?;
-        let bytes = body::read(headers, body, MAX_BODY_BYTES).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::Invalid(format!("invalid JSON: {error}")))
+    fn anomalies(&self) -> &Anomalies {
+        &self.0.handles.anomalies
     }
 }
 
 /// Every anomaly that is active, and the last that were.
 #[utoipa::path(get, path = "/api/v1/anomalies", tag = "anomalies", responses((status = 200, body = List)))]
 pub(super) async fn list(State(node): State<NodeState>) -> Json<List> {
-    Json(match &node.0.handles.anomalies {
+    Json(match node.anomalies().owner() {
         Err(why) => List { enabled: false, off_because: Some(why.clone()), anomalies: Vec::new() },
-        Ok(door) => {
-            let anomalies = door.handle.anomalies().iter().map(View::from).collect();
+        Ok(handle) => {
+            let anomalies = handle.anomalies().iter().map(View::from).collect();
             List { enabled: true, off_because: None, anomalies }
         }
     })
@@ -92,7 +64,7 @@ pub(super) async fn one(
     State(node): State<NodeState>,
     Path(id): Path<String>,
 ) -> Result<Json<View>, ApiError> {
-    Ok(Json((&node.anomalies()?.handle.get(&id)?).into()))
+    Ok(Json((&node.anomalies().look()?.get(&id)?).into()))
 }
 
 /// Starts one, or (`dry_run`) says what would be done.
@@ -102,12 +74,12 @@ pub(super) async fn one(
     (status = 409, body = Failure), (status = 500, body = Failure)))]
 pub(super) async fn start(
     State(node): State<NodeState>,
-    from: From,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let handle = node.anomalies_for(&headers, from)?;
-    let request: Request = node.read(&headers, body).await?;
+    let handle = node.anomalies().act(&caller)?;
+    let request: Request = body::order(&node.0.common, &headers, body, "").await?;
     let started = handle.start(request.asked().map_err(wrong)?, request.dry_run).await?;
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(View::from(&started))).into_response())
@@ -119,11 +91,10 @@ pub(super) async fn start(
         (status = 404, body = Failure)))]
 pub(super) async fn stop(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<View>, ApiError> {
-    Ok(Json((&node.anomalies_for(&headers, from)?.stop(id).await?).into()))
+    Ok(Json((&node.anomalies().act(&caller)?.stop(id).await?).into()))
 }
 
 /// Stops all.
@@ -131,10 +102,9 @@ pub(super) async fn stop(
     (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn stop_all(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Json<StoppedAll>, ApiError> {
-    let stopped = node.anomalies_for(&headers, from)?.stop_all().await?;
+    let stopped = node.anomalies().act(&caller)?.stop_all().await?;
     Ok(Json(StoppedAll { stopped }))
 }
 
@@ -144,12 +114,12 @@ pub(super) async fn stop_all(
         (status = 403, body = Detail), (status = 409, body = Detail)))]
 pub(super) async fn reference_start(
     State(node): State<NodeState>,
-    from: From,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Status>, Plain> {
-    let handle = node.anomalies_for(&headers, from)?;
-    let request: ReferenceRequest = node.read(&headers, body).await?;
+    let handle = node.anomalies().act(&caller)?;
+    let request: ReferenceRequest = body::order(&node.0.common, &headers, body, "").await?;
     handle.start(request.asked().map_err(wrong)?, false).await.map_err(ApiError::from)?;
     Ok(Json(Status::success(format!("Started {} anomaly", request.kind))))
 }
@@ -159,17 +129,16 @@ pub(super) async fn reference_start(
     (status = 401, body = Detail), (status = 403, body = Detail)))]
 pub(super) async fn reference_stop(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Json<Status>, Plain> {
-    node.anomalies_for(&headers, from)?.stop_all().await.map_err(ApiError::from)?;
+    node.anomalies().act(&caller)?.stop_all().await.map_err(ApiError::from)?;
     Ok(Json(Status::success("Stopped all anomalies".to_owned())))
 }
 
 /// Those that are active.
 #[utoipa::path(get, path = "/api/anomaly/active", tag = "reference", responses((status = 200, body = Vec<Active>)))]
 pub(super) async fn reference_active(State(node): State<NodeState>) -> Json<Vec<Active>> {
-    let all = node.0.handles.anomalies.as_ref().map(|door| door.handle.anomalies()).unwrap_or_default();
+    let all = node.anomalies().owner().map(Handle::anomalies).unwrap_or_default();
     Json(all.iter().filter(|anomaly| anomaly.state.is_active()).map(Active::from).collect())
 }
 
@@ -178,14 +147,14 @@ fn wrong(wrong: Wrong) -> ApiError {
     ApiError::Invalid(format!("{field}: {why}"))
 }
 
-impl std::convert::From<actions::Error> for ApiError {
+impl From<actions::Error> for ApiError {
     fn from(error: actions::Error) -> Self {
         let text = error.to_string();
         match error {
             actions::Error::Invalid(_) => Self::Invalid(text),
             actions::Error::Protected(_) => Self::Forbidden(text),
             actions::Error::Conflict(_) => Self::Conflict(text),
-            actions::Error::Unknown(_) => Self::NoAnomaly(text),
+            actions::Error::Unknown(_) => Self::NoSuchAction(text),
             actions::Error::Failed(_) => Self::NotDone(text),
             actions::Error::Unavailable(_) => Self::NotReady(text),
         }

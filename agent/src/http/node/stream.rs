@@ -119,7 +119,7 @@ impl Samples {
     }
 
     async fn follow_workloads(&self, handles: &Handles) {
-        let Ok(door) = &handles.workloads else { return };
+        let Ok(door) = handles.workloads.owner() else { return };
         let mut lists = door.handle.follow();
         while lists.changed().await.is_ok() {
             let list = Arc::clone(&lists.borrow_and_update());

@@ -1,8 +1,8 @@
 //! Workloads: prepared, started, watched and stopped.
 //!
 //! - `GET /api/v1/workloads`, `GET /api/v1/workloads/{id}`, `GET /api/workload/active` for everybody, as every reading route
-//! - `POST` and `DELETE` of them and the reference backend's `/api/workload/*` with a key, or over the unix socket
-//!   ([`crate::http::keys`]); 403 while they are off
+//! - `POST` and `DELETE` of them and the reference backend's `/api/workload/*` with a key of scope `act`, or over
+//!   the unix socket ([`crate::http::keys`]); 403 while they are off
 //!
 //! `POST /api/workload/prepare` answers when the tables are there, as the document's words say: it may take minutes
 //! ([`crate::http::Config::prepare_timeout_ms`]). It goes on when its client leaves.
@@ -14,8 +14,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use serde::de::DeserializeOwned;
+use axum::{Json, Router};
 
 use super::NodeState;
 use crate::api::anomalies::reference::Detail;
@@ -25,27 +24,22 @@ use crate::api::workloads::{
 };
 use crate::domain::workload::Workload;
 use crate::http::error::Plain;
-use crate::http::keys::Keys;
-use crate::http::serve::Connection;
+use crate::http::guarded::Guarded;
+use crate::http::keys::Caller;
 use crate::http::{ApiError, body};
 use crate::workloads::{self, Handle};
 
-/// A request is a few hundred bytes.
-const MAX_BODY_BYTES: usize = 16 << 10;
-
-/// The way to the workloads, and who may take it.
+/// The workloads' owner, and what it makes unless it is told otherwise.
 #[derive(Clone)]
-pub struct Door {
-    /// Their owner.
+pub struct Owner {
+    /// The owner.
     pub handle: Handle,
-    /// Who may change something.
-    pub keys: Keys,
     /// Tables and rows of a `prepare` that names none.
     pub tables: (u32, u32),
 }
 
-/// The door, or why there is none.
-pub type Workloads = Result<Door, String>;
+/// The way to the workloads' owner.
+pub type Workloads = Guarded<Owner>;
 
 pub(super) fn routes() -> Router<NodeState> {
     Router::new()
@@ -59,35 +53,13 @@ pub(super) fn routes() -> Router<NodeState> {
         .route("/api/workload/{id}/stop", post(reference_stop))
 }
 
-type From = Option<Extension<Connection>>;
-
 impl NodeState {
-    fn workloads(&self) -> Result<&Door, ApiError> {
-        self.0.handles.workloads.as_ref().map_err(|why| ApiError::Forbidden(why.clone()))
-    }
-
-    /// For a request that changes something.
-    fn workloads_for(&self, headers: &HeaderMap, from: From) -> Result<&Door, ApiError> {
-        let door = self.workloads()?;
-        door.keys.check(headers, from.map(|Extension(from)| from))?;
-        Ok(door)
-    }
-
-    /// A body; `empty` where there is none.
-    async fn order<T: DeserializeOwned>(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-        empty: &'static str,
-    ) -> Result<T, ApiError> {
-        let _slot = self.0.common.body_slot().await?;
-        let bytes = body::read(headers, body, MAX_BODY_BYTES).await?;
-        let text = if bytes.is_empty() { empty.as_bytes() } else { &bytes };
-        serde_json::from_slice(text).map_err(|error| ApiError::Invalid(format!("invalid JSON: {error}")))
+    fn workloads(&self) -> &Workloads {
+        &self.0.handles.workloads
     }
 
     fn active_workloads(&self) -> Vec<Arc<Workload>> {
-        let all = self.0.handles.workloads.as_ref().map(|door| door.handle.workloads()).unwrap_or_default();
+        let all = self.workloads().owner().map(|owner| owner.handle.workloads()).unwrap_or_default();
         all.iter().filter(|workload| workload.state.is_active()).cloned().collect()
     }
 }
@@ -95,10 +67,10 @@ impl NodeState {
 /// Every workload that runs, and the last that did.
 #[utoipa::path(get, path = "/api/v1/workloads", tag = "workloads", responses((status = 200, body = List)))]
 pub(super) async fn list(State(node): State<NodeState>) -> Json<List> {
-    Json(match &node.0.handles.workloads {
+    Json(match node.workloads().owner() {
         Err(why) => List { enabled: false, off_because: Some(why.clone()), workloads: Vec::new() },
-        Ok(door) => {
-            let workloads = door.handle.workloads().iter().map(|workload| View::from(&**workload)).collect();
+        Ok(owner) => {
+            let workloads = owner.handle.workloads().iter().map(|workload| View::from(&**workload)).collect();
             List { enabled: true, off_because: None, workloads }
         }
     })
@@ -111,7 +83,7 @@ pub(super) async fn one(
     State(node): State<NodeState>,
     Path(id): Path<String>,
 ) -> Result<Json<View>, ApiError> {
-    Ok(Json(View::whole(&*node.workloads()?.handle.get(&id)?)))
+    Ok(Json(View::whole(&*node.workloads().look()?.handle.get(&id)?)))
 }
 
 /// Starts one.
@@ -121,13 +93,13 @@ pub(super) async fn one(
     (status = 501, body = Failure), (status = 502, body = Failure)))]
 pub(super) async fn start(
     State(node): State<NodeState>,
-    from: From,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let door = node.workloads_for(&headers, from)?;
-    let request: Request = node.order(&headers, body, "").await?;
-    let started = door.handle.start(request.asked().map_err(ApiError::Invalid)?).await?;
+    let owner = node.workloads().act(&caller)?;
+    let request: Request = body::order(&node.0.common, &headers, body, "").await?;
+    let started = owner.handle.start(request.asked().map_err(ApiError::Invalid)?).await?;
     Ok((StatusCode::CREATED, Json(View::from(&*started))).into_response())
 }
 
@@ -137,11 +109,10 @@ pub(super) async fn start(
         (status = 404, body = Failure)))]
 pub(super) async fn stop(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<View>, ApiError> {
-    Ok(Json(View::whole(&*node.workloads_for(&headers, from)?.handle.stop(id).await?)))
+    Ok(Json(View::whole(&*node.workloads().act(&caller)?.handle.stop(id).await?)))
 }
 
 /// Stops all.
@@ -149,10 +120,9 @@ pub(super) async fn stop(
     (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn stop_all(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Json<Stopped>, ApiError> {
-    let stopped = node.workloads_for(&headers, from)?.handle.stop_all().await?;
+    let stopped = node.workloads().act(&caller)?.handle.stop_all().await?;
     Ok(Json(Stopped { stopped }))
 }
 
@@ -163,14 +133,14 @@ pub(super) async fn stop_all(
         (status = 501, body = Detail), (status = 502, body = Detail)))]
 pub(super) async fn prepare(
     State(node): State<NodeState>,
-    from: From,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Done>, Plain> {
-    let door = node.workloads_for(&headers, from)?;
-    let request: PrepareRequest = node.order(&headers, body, "{}").await?;
-    let tables = request.tables(door.tables.0, door.tables.1);
-    door.handle.prepare(tables, request.threads).await.map_err(ApiError::from)?;
+    let owner = node.workloads().act(&caller)?;
+    let request: PrepareRequest = body::order(&node.0.common, &headers, body, "{}").await?;
+    let tables = request.tables(owner.tables.0, owner.tables.1);
+    owner.handle.prepare(tables, request.threads).await.map_err(ApiError::from)?;
     Ok(Json(Done::new("prepare", "Database prepared successfully")))
 }
 
@@ -181,14 +151,14 @@ pub(super) async fn prepare(
         (status = 501, body = Detail), (status = 502, body = Detail)))]
 pub(super) async fn reference_start(
     State(node): State<NodeState>,
-    from: From,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Done>, Plain> {
-    let door = node.workloads_for(&headers, from)?;
-    let request: ReferenceRequest = node.order(&headers, body, "").await?;
+    let owner = node.workloads().act(&caller)?;
+    let request: ReferenceRequest = body::order(&node.0.common, &headers, body, "").await?;
     let asked = request.asked().map_err(ApiError::Invalid)?;
-    let started = door.handle.start(asked).await.map_err(ApiError::from)?;
+    let started = owner.handle.start(asked).await.map_err(ApiError::from)?;
     Ok(Json(Done::new(&started.id, "Workload started successfully")))
 }
 
@@ -198,11 +168,10 @@ pub(super) async fn reference_start(
         (status = 404, body = Detail)))]
 pub(super) async fn reference_stop(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Done>, Plain> {
-    let stopped = node.workloads_for(&headers, from)?.handle.stop(id).await.map_err(ApiError::from)?;
+    let stopped = node.workloads().act(&caller)?.handle.stop(id).await.map_err(ApiError::from)?;
     Ok(Json(Done::new(&stopped.id, "Workload stopped successfully")))
 }
 
@@ -212,11 +181,10 @@ pub(super) async fn reference_stop(
         (status = 404, body = Detail)))]
 pub(super) async fn reference_stop_second(
     node: State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
     id: Path<String>,
 ) -> Result<Json<Done>, Plain> {
-    reference_stop(node, from, headers, id).await
+    reference_stop(node, caller, id).await
 }
 
 /// Stops all, in the reference's words.
@@ -224,10 +192,9 @@ pub(super) async fn reference_stop_second(
     (status = 401, body = Detail), (status = 403, body = Detail)))]
 pub(super) async fn reference_stop_all(
     State(node): State<NodeState>,
-    from: From,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Json<Done>, Plain> {
-    node.workloads_for(&headers, from)?.handle.stop_all().await.map_err(ApiError::from)?;
+    node.workloads().act(&caller)?.handle.stop_all().await.map_err(ApiError::from)?;
     Ok(Json(Done::new("all", "All workloads stopped successfully")))
 }
 
@@ -238,13 +205,13 @@ pub(super) async fn reference_active(State(node): State<NodeState>) -> Json<Acti
     Json(ActiveList { workloads })
 }
 
-impl std::convert::From<workloads::Error> for ApiError {
+impl From<workloads::Error> for ApiError {
     fn from(error: workloads::Error) -> Self {
         let text = error.to_string();
         match error {
             workloads::Error::Invalid(_) => Self::Invalid(text),
             workloads::Error::Conflict(_) => Self::Conflict(text),
-            workloads::Error::Unknown(_) => Self::NoAnomaly(text),
+            workloads::Error::Unknown(_) => Self::NoSuchAction(text),
             workloads::Error::Missing(_) => Self::Lacking(text),
             workloads::Error::Database(_) => Self::Database(text),
             workloads::Error::Failed(_) => Self::NotDone(text),

@@ -13,6 +13,7 @@ use super::queue::Door;
 use super::*;
 use crate::api::pods::Pods;
 use crate::api::runqueue::record::NodeRunqueue;
+use crate::http::keys::{self, Keys};
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, identity, post, samples, status};
 use crate::http::{Config, Parts, Role, metrics};
@@ -36,6 +37,10 @@ async fn receiver() -> Receiver {
 }
 
 async fn receiver_with(config: Config) -> Receiver {
+    receiver_of(config, &keys::Config::default()).await
+}
+
+async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut registry, _panics) = crate::telemetry::registry("receiver");
     let ours = registry.sub_registry_with_prefix("sextant");
@@ -53,6 +58,7 @@ async fn receiver_with(config: Config) -> Receiver {
     let common = Common::from(Parts {
         config,
         identity: identity(Role::Receiver),
+        keys: Keys::new(keys).expect("keys"),
         clock: || NOW_NS,
         registry,
         metrics,

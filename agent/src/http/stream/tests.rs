@@ -5,13 +5,11 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::http::testing::{NOW_NS, identity};
-use crate::http::{Config, Parts, Role, metrics};
+use crate::http::{Config, testing};
 
 /// One event as it came.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,15 +97,7 @@ impl Feed for Fake {
 }
 
 fn common(max_streams: usize) -> Common {
-    Common::from(Parts {
-        config: Config { max_streams, ..Config::default() },
-        identity: identity(Role::Node),
-        clock: || NOW_NS,
-        registry: prometheus_client::registry::Registry::default(),
-        metrics: metrics::Metrics::register(&mut prometheus_client::registry::Registry::default()),
-        sources: watch::channel(Vec::new()).1,
-        draining: CancellationToken::new(),
-    })
+    testing::common(Config { max_streams, ..Config::default() }, &crate::http::keys::Config::default())
 }
 
 fn open(common: &Common) -> Result<(mpsc::Sender<Message>, Client), ApiError> {

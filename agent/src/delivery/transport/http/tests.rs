@@ -14,7 +14,7 @@ use super::*;
 use crate::api::batch::{Accounts, Refused, VERSION};
 
 fn target(receiver: &str) -> Result<String, Error> {
-    Http::new(receiver, Duration::from_secs(1)).map(|http| http.target())
+    Http::new(receiver, Duration::from_secs(1), true, Credentials::default()).map(|http| http.target())
 }
 
 fn batch() -> Batch {
@@ -33,7 +33,7 @@ async fn serve(router: Router) -> Http {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Http::new(&url, Duration::from_secs(1)).unwrap()
+    Http::new(&url, Duration::from_secs(1), true, Credentials::default()).unwrap()
 }
 
 /// What the transport makes of an answer.
@@ -138,7 +138,11 @@ async fn nobody_there_is_said_in_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = Http::new(&url, Duration::from_secs(1)).unwrap().send(&batch()).await.unwrap_err();
+    let error = Http::new(&url, Duration::from_secs(1), true, Credentials::default())
+        .unwrap()
+        .send(&batch())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
@@ -152,7 +156,7 @@ fn the_path_is_appended_to_whatever_is_given() {
 
 #[test]
 fn wrong_receivers_are_named() {
-    for receiver in ["", "r:8080", "https://r", "file:///etc", "http://", "http://u:p@r", "unix:/run/x"] {
+    for receiver in ["", "r:8080", "ftp://r", "file:///etc", "http://", "http://u:p@r", "unix:/run/x"] {
         let error = target(receiver).unwrap_err().to_string();
         assert!(error.starts_with(&format!("receiver {receiver}:")), "{error}");
     }
@@ -162,4 +166,34 @@ fn wrong_receivers_are_named() {
 fn foreign_words_are_one_short_line() {
     let text = words(StatusCode::BAD_GATEWAY, "<html>\n\x1b[31m".repeat(100).as_bytes());
     assert!(text.chars().count() <= MAX_WORDS && !text.contains(['\n', '\x1b']), "{text}");
+}
+
+#[tokio::test]
+async fn the_key_goes_along_and_a_wrong_file_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    let credentials = Credentials { key_file: key_file.clone(), ..Credentials::default() };
+    let seen = |headers: axum::http::HeaderMap| async move {
+        let key = headers.get("x-api-key").map(|key| key.to_str().unwrap().to_owned());
+        (axum::http::StatusCode::FORBIDDEN, key.unwrap_or_default())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/api/v1/ingest", post(seen));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let new = || Http::new(&url, Duration::from_secs(1), true, credentials.clone());
+    assert!(new().unwrap_err().to_string().contains("key"), "a file that is not there");
+    std::fs::write(&key_file, "one\n").unwrap();
+    let http = new().unwrap();
+    assert!(!format!("{http:?}").contains("one"), "{http:?}");
+    let sent = |http: Http| async move { http.send(&batch()).await.unwrap_err().to_string() };
+    assert_eq!(sent(http.clone()).await, "403 Forbidden: one");
+    for wrong in ["", "two\nlines", &"k".repeat(5_000)] {
+        std::fs::write(&key_file, wrong).unwrap();
+        assert!(http.reload().is_err(), "{wrong:?}");
+        assert_eq!(sent(http.clone()).await, "403 Forbidden: one");
+    }
+    std::fs::write(&key_file, "two").unwrap();
+    http.reload().unwrap();
+    assert_eq!(sent(http.clone()).await, "403 Forbidden: two");
 }

@@ -23,7 +23,7 @@ use crate::http::stream::{Feed, Message, respond};
             description = "`event: anomaly` for each that there is, and again whenever it changes, with its new points"),
         (status = 403, body = Failure), (status = 503, body = Failure)))]
 pub(in crate::http::node) async fn stream(State(node): State<NodeState>) -> Result<Response, ApiError> {
-    let mut all = node.anomalies()?.handle.subscribe();
+    let mut all = node.anomalies().look()?.subscribe();
     all.mark_changed();
     let feed = Changes { clock: node.0.common.clock, all, waiting: Vec::new(), told: HashMap::new() };
     respond(&node.0.common, feed)

@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 
 use super::harness::{Node, node_in};
 use crate::actions::{self, Metrics, Parts};
-use crate::http::keys::Keys;
-use crate::http::node::anomalies::Door;
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, post, send};
 
 const GOOD: &str = r#"{"kind":"cpu","target":{"pid":42},"strength":{"percent":30,"of":"core"},"duration":5}"#;
 
 /// The switch: a file that every machine has.
-fn node(dir: &tempfile::TempDir, keys: Keys) -> Node {
+fn node(dir: &tempfile::TempDir) -> Node {
     let config =
         actions::Config { enabled: true, kill_switch: "/dev/null".into(), ..actions::Config::default() };
     let handle = actions::start(Parts {
@@ -32,13 +29,13 @@ fn node(dir: &tempfile::TempDir, keys: Keys) -> Node {
         clock: || NOW_NS,
         metrics: Metrics::default(),
     });
-    node_in(Ok(Door { handle: handle.expect("an owner"), keys }))
+    node_in(Ok(handle.expect("an owner")).into())
 }
 
 #[tokio::test]
 async fn random_bodies_are_400_or_refused_by_the_switch_and_never_a_panic() {
     let dir = tempfile::tempdir().expect("a directory");
-    let node = node(&dir, Keys::new(vec![Sha256::digest(b"key").into()]));
+    let node = node(&dir);
     let open =
         node.router.clone().layer(axum::middleware::map_request(|mut request: Request<Body>| async move {
             request.headers_mut().insert("x-api-key", axum::http::HeaderValue::from_static("key"));
@@ -58,7 +55,7 @@ async fn random_bodies_are_400_or_refused_by_the_switch_and_never_a_panic() {
 #[tokio::test]
 async fn without_a_key_nobody_gets_as_far_as_the_body() {
     let dir = tempfile::tempdir().expect("a directory");
-    let node = node(&dir, Keys::default());
+    let node = node(&dir);
     bombard(&node.router, "POST", "/api/v1/anomalies", GOOD, 1_000, &[401]).await;
     let answer = post(&node.router, "/api/v1/anomalies", GOOD).await;
     assert_eq!(answer.header("www-authenticate"), "Bearer");

@@ -224,7 +224,7 @@ async fn browsers_may_read_and_preflights_allow_both_headers() {
         .body(Body::empty());
     let answer = send(&node.router, preflight.expect("a request")).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::OK, "*"));
-    assert_eq!(answer.header("access-control-allow-headers"), "content-type,authorization");
+    assert_eq!(answer.header("access-control-allow-headers"), "content-type,authorization,x-api-key");
     assert_eq!(answer.header("access-control-allow-methods"), "GET,HEAD,POST,OPTIONS");
     let from = |host: &str, origin: &str, method: &str| {
         let request = Request::builder().method(method).uri("/api/v1/metrics").header("host", host);

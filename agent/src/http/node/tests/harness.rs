@@ -20,6 +20,8 @@ use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::runqueue::RunqueueCollector;
 use crate::http::exposition::usage::UsageCollector;
+use crate::http::keys::tests::of;
+use crate::http::keys::{self, Keys, Scope};
 use crate::http::node::anomalies::Anomalies;
 use crate::http::node::database::Database;
 use crate::http::node::workloads::Workloads;
@@ -56,20 +58,45 @@ pub(super) fn node() -> Node {
 
 /// With a door to anomalies.
 pub(super) fn node_in(anomalies: Anomalies) -> Node {
-    build(Config::default(), Recorder::None, anomalies, Err("workloads are off".to_owned()))
+    node_of(Setup { anomalies, ..Setup::default() })
 }
 
 /// With a door to workloads.
 pub(super) fn node_with_workloads(workloads: Workloads) -> Node {
-    build(Config::default(), Recorder::None, Err("anomalies are off".to_owned()), workloads)
+    node_of(Setup { workloads, ..Setup::default() })
 }
 
 /// Needs a runtime: the fake recorder is a task.
 pub(super) fn node_with(config: Config, answer: Recorder) -> Node {
-    build(config, answer, Err("anomalies are off".to_owned()), Err("workloads are off".to_owned()))
+    node_of(Setup { config, answer, ..Setup::default() })
 }
 
-fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Workloads) -> Node {
+/// What a node is made of.
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) keys: keys::Config,
+    pub(super) answer: Recorder,
+    pub(super) anomalies: Anomalies,
+    pub(super) workloads: Workloads,
+}
+
+impl Default for Setup {
+    /// Whose `key` may act, and where there is nothing to act on.
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            keys: of(&[("key", &[Scope::Act])]),
+            answer: Recorder::None,
+            anomalies: Err("anomalies are off".to_owned()).into(),
+            workloads: Err("workloads are off".to_owned()).into(),
+        }
+    }
+}
+
+/// Needs a runtime: the fake recorder is a task.
+pub(super) fn node_of(setup: Setup) -> Node {
+    let Setup { config, keys, answer, anomalies, workloads } = setup;
+    let keys = Keys::new(&keys).expect("keys");
     let (scheduler, readings) = watch::channel(Arc::default());
     let (pods, maps) = watch::channel(Arc::default());
     let (usage, usages) = watch::channel(Arc::default());
@@ -90,6 +117,7 @@ fn build(config: Config, answer: Recorder, anomalies: Anomalies, workloads: Work
     let common = Common::from(Parts {
         config,
         identity: identity(Role::Node),
+        keys,
         clock: || NOW_NS,
         registry,
         metrics,

@@ -2,11 +2,9 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use sha2::{Digest as _, Sha256};
 
 use super::harness::{Node, node, node_with_workloads};
-use crate::http::keys::Keys;
-use crate::http::node::workloads::Door;
+use crate::http::node::workloads::Owner;
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{NOW_NS, get, post};
 use crate::workloads;
@@ -16,7 +14,7 @@ const REFERENCE: &str = r#"{"workload_type":"oltp_read_write","threads":4}"#;
 const SECOND: &str = r#"{"type":"sysbench","threads":4}"#;
 
 /// No workload may run, and there is no database.
-fn full(keys: Keys) -> Node {
+fn full() -> Node {
     let config = workloads::Config { enabled: true, max_concurrent: 0, ..workloads::Config::default() };
     let parts = workloads::Parts {
         config,
@@ -26,7 +24,7 @@ fn full(keys: Keys) -> Node {
     };
     let (handle, steward) = workloads::start(parts).expect("an owner");
     tokio::spawn(steward.run(tokio_util::sync::CancellationToken::new()));
-    node_with_workloads(Ok(Door { handle, keys, tables: (1, 1) }))
+    node_with_workloads(Ok(Owner { handle, tables: (1, 1) }).into())
 }
 
 fn with_key(node: &Node) -> axum::Router {
@@ -38,7 +36,7 @@ fn with_key(node: &Node) -> axum::Router {
 
 #[tokio::test]
 async fn random_bodies_are_400_or_refused_by_the_limit_and_never_a_panic() {
-    let node = full(Keys::new(vec![Sha256::digest(b"key").into()]));
+    let node = full();
     let open = with_key(&node);
     bombard(&open, "POST", "/api/v1/workloads", GOOD, 3_000, &[400, 409, 501]).await;
     bombard(&open, "POST", "/api/workload/start", REFERENCE, 3_000, &[400, 409, 501]).await;
@@ -63,7 +61,7 @@ async fn random_bodies_are_400_or_refused_by_the_limit_and_never_a_panic() {
 
 #[tokio::test]
 async fn threads_and_kinds_are_checked_before_anything_else() {
-    let node = full(Keys::new(vec![Sha256::digest(b"key").into()]));
+    let node = full();
     let open = with_key(&node);
     for (body, word) in [
         (r#"{"workload_type":"oltp_read_write","threads":0}"#, "1 to 64"),
@@ -94,7 +92,7 @@ async fn threads_and_kinds_are_checked_before_anything_else() {
 
 #[tokio::test]
 async fn without_a_key_nobody_gets_as_far_as_the_body() {
-    let node = full(Keys::default());
+    let node = full();
     for path in [
         "/api/v1/workloads",
         "/api/workload/prepare",
