@@ -145,6 +145,7 @@ fn a_server_that_comes_back_is_used_again() {
         Ok(())
     })
     .unwrap();
-    let next = stream.payload();
-    assert!(next == "2" || next == "lost", "{next}");
+    // The first was not acknowledged: where the machine is slow its time is out by now, and it comes again.
+    let next = std::iter::from_fn(|| Some(stream.payload())).find(|payload| payload != "1");
+    assert!(matches!(next.as_deref(), Some("2" | "lost")), "{next:?}");
 }
