@@ -29,6 +29,7 @@ use super::WallClock;
 use super::pace::Pace;
 use super::spool::{self, Page, PageLimits, Seq, Spool};
 use super::status::Link;
+use super::transport::ring::READY_WITHIN;
 use super::transport::{SendError, Transport};
 use crate::api::batch::{Ack, Batch, MAX_RECORDS, Refused, VERSION};
 use crate::tls;
@@ -149,9 +150,7 @@ impl<T: Transport> Forwarder<T> {
                 max_records: config.batch_records.clamp(1, MAX_RECORDS),
                 max_bytes: config.batch_bytes,
             },
-            // A transport of several asks one after another.
-            timeout: Duration::from_millis(config.timeout_ms)
-                .saturating_mul(u32::try_from(config.receivers.len().max(1)).unwrap_or(u32::MAX)),
+            timeout: patience(config),
             grace: Duration::from_millis(config.grace_ms),
             pace: Pace::new(
                 Duration::from_millis(config.retry_min_ms),
@@ -326,6 +325,13 @@ impl<T: Transport> Forwarder<T> {
         });
         Step::Failed(pause)
     }
+}
+
+/// Several receivers are asked one after another, each of which may first be asked whether it is ready.
+fn patience(config: &Config) -> Duration {
+    let receivers = u32::try_from(config.receivers.len().max(1)).unwrap_or(u32::MAX);
+    let asked = READY_WITHIN.saturating_mul(receivers - 1);
+    Duration::from_millis(config.timeout_ms).saturating_mul(receivers).saturating_add(asked)
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {

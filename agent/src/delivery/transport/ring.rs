@@ -39,7 +39,7 @@ const POINTS: u32 = 150;
 pub const MAX_RECEIVERS: usize = 16;
 
 /// Whether it is ready is a question of milliseconds; meanwhile no batch goes anywhere.
-const READY_WITHIN: Duration = Duration::from_secs(1);
+pub const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who takes what a node sends, in the order in which they are asked.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl RingMetrics {
         let metrics = Self::default();
         let help = "Batches that another receiver took than the one before";
         registry.register("forward_failovers", help, metrics.failovers.clone());
-        let help = "1 while a receiver is left alone after a failure";
+        let help = "1 from a failure of a receiver until it takes a batch again";
         registry.register("forward_receiver_left_alone", help, metrics.left_alone.clone());
         metrics
     }
@@ -109,11 +109,6 @@ impl<T: Transport> Ring<T> {
         });
         let members = members.collect();
         Self { members, current: AtomicUsize::new(0), timeout: times.answer_within, metrics }
-    }
-
-    /// All of them, in their order.
-    pub fn receivers(&self) -> impl Iterator<Item = &T> {
-        self.members.iter().map(|member| &member.transport)
     }
 
     /// In which order they are asked now: home first; those that are left alone only when there is nobody else, and

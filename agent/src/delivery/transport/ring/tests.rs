@@ -1,6 +1,5 @@
 //! Receivers that fail, are busy, come back, or hang: who gets the batch then.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::*;
@@ -21,8 +20,6 @@ struct State {
     mood: Mood,
     batches: usize,
     looks: usize,
-    /// Answers before the mood's.
-    first: VecDeque<Mood>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +49,7 @@ impl Transport for Scripted {
         let mood = {
             let mut state = self.0.state.lock().unwrap();
             state.batches += 1;
-            state.first.pop_front().unwrap_or(state.mood)
+            state.mood
         };
         let words = "scripted".to_owned();
         match mood {
@@ -89,7 +86,7 @@ fn ring(count: usize) -> (Ring<Scripted>, Vec<Scripted>) {
         .map(|at| Scripted(Arc::new(Inner { name: format!("r{at}"), ..Inner::default() })))
         .collect();
     let ring = Ring::new("node7", receivers, TIMES, RingMetrics::default());
-    let ordered = ring.receivers().cloned().collect();
+    let ordered = ring.members.iter().map(|member| member.transport.clone()).collect();
     (ring, ordered)
 }
 
