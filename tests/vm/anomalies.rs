@@ -1,11 +1,15 @@
 //! Anomalies where a real scheduler and a real container runtime are.
 
+#![expect(clippy::disallowed_methods, reason = "starts a process that writes")]
+
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sextant_tests::hand_made::HandMade;
 use sextant_tests::provoke::{CONFIG, KEY, allow, ask, workers};
 use sextant_tests::role::{Role, eventually};
 use sextant_tests::scheduler::{Kind, Scheduler, state};
@@ -53,6 +57,66 @@ fn a_load_of_a_container_is_in_its_cgroup_and_its_class_and_dies_with_the_node()
         Ok(())
     })?;
     runtime.remove(&running)
+}
+
+/// As asked, for the target alone, and not longer than its node: `io.max` is what the kernel would keep.
+#[test]
+fn a_disk_is_slow_by_io_max_for_its_group_until_the_node_is_killed() -> Result<()> {
+    let tree = Path::new("/sys/fs/cgroup");
+    fs::write(tree.join("cgroup.subtree_control"), "+io")?;
+    let mut groups = HandMade::new(tree, "slow")?;
+    fs::write(groups.path("cgroup.subtree_control"), "+io")?;
+    let target = groups.sleepers("app", 1)?[0];
+    groups.group("other")?;
+    // Not /tmp, which is memory.
+    let disk = tempfile::tempdir_in("/var/tmp")?;
+    let limits = || fs::read_to_string(groups.path("app/io.max"));
+    let write = |group: &str| wrote_within(&groups.path(group), disk.path());
+    ensure!(limits()?.is_empty(), "{}", limits()?);
+    let before = write("app")?;
+
+    let dir = tempfile::tempdir()?;
+    let node = node(dir.path())?;
+    let strength = json!({"mode": "slow", "path": disk.path(), "write_bytes_per_s": WRITTEN_BYTES / 10});
+    let body = json!({"kind": "disk", "target": {"pid": target}, "strength": strength, "duration": 300});
+    let view = eventually(PATIENCE, "the node knows the process", || {
+        let (status, view) = provoke(&node, &body)?;
+        ensure!(status == 201, "{view}");
+        Ok(view)
+    })?;
+    ensure!(limits()?.contains(&format!(" wbps={} ", WRITTEN_BYTES / 10)), "{}", limits()?);
+    let (slow, beside) = (write("app")?, write("other")?);
+    // Ten seconds' worth, less what the kernel lets through at once.
+    ensure!(slow > Duration::from_secs(8), "{slow:?}, {before:?} before");
+    ensure!(beside < slow / 2 && before < slow / 2, "{slow:?}, {before:?} before, {beside:?} beside");
+
+    let id = view["id"].as_str().context("id")?.to_owned();
+    ensure!(!workers(&id).is_empty(), "guardians");
+    node.kill()?;
+    eventually(PATIENCE, "the guardians undo it, and are gone", || {
+        ensure!(limits()?.is_empty() && workers(&id).is_empty(), "{} {:?}", limits()?, workers(&id));
+        Ok(())
+    })?;
+    let after = write("app")?;
+    ensure!(after < slow / 2, "{slow:?}, {after:?} after");
+    Ok(())
+}
+
+const WRITTEN_BYTES: u64 = 1 << 20;
+
+/// How long a process of this group takes to write [`WRITTEN_BYTES`] past the page cache.
+fn wrote_within(group: &Path, disk: &Path) -> Result<Duration> {
+    let file = disk.join("written");
+    let script = format!(
+        "echo $$ > {}/cgroup.procs && exec dd if=/dev/zero of={} bs=64k count={} oflag=direct",
+        group.display(),
+        file.display(),
+        WRITTEN_BYTES >> 16
+    );
+    let began = Instant::now();
+    let done = Command::new("sh").args(["-c", &script]).output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(began.elapsed())
 }
 
 #[test]

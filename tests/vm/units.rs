@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sextant_tests::hand_made::HandMade;
+use sextant_tests::netns::{Lab, Side};
 use sextant_tests::role::{eventually, sextant};
 use sextant_tests::scheduler::{Kind, Scheduler, undisturbed};
 
@@ -93,7 +94,7 @@ fn without_bpf() -> Result<()> {
     Ok(())
 }
 
-/// The drop-in that a node which provokes anomalies is given: these kinds work with it, and none without it.
+/// The drop-in that a node which provokes anomalies is given: every kind works with it, and none without it.
 #[test]
 fn the_drop_in_opens_what_anomalies_need() -> Result<()> {
     install()?;
@@ -101,12 +102,16 @@ fn the_drop_in_opens_what_anomalies_need() -> Result<()> {
     write(config, "[actions]\nenabled = true\n")?;
     write("/etc/default/sextant-node", &format!("SEXTANT_CONFIG={config}\n"))?;
     let mut targets = HandMade::new(Path::new("/sys/fs/cgroup"), "targets")?;
-    let sleeper = targets.sleepers("app", 1)?[0];
+    // In a network of its own: nothing else goes through that.
+    let lab = Lab::new("drop-in")?;
+    let sleeper = lab.inside(Side::Target, || targets.sleepers("app", 1))?[0];
     let wanted = [
         ("cpu", json!({"percent": 2, "class": "fifo", "cpus": [0]})),
         ("memory", json!({"bytes": 8 << 20})),
         ("disk", json!({"mode": "fill", "path": "/run", "bytes": 1 << 20})),
         ("process", json!({"action": "pause"})),
+        // With a delay, so that it needs its relay.
+        ("network", json!({"delay_ms": 20})),
     ];
     for opened in [false, true] {
         if opened {

@@ -36,6 +36,8 @@ impl PodsSource {
         match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
             Ok((bell, kernel)) => {
                 self.bell = Some(bell);
+                // What was read of `/proc` until now is not needed any more.
+                self.tasks = None;
                 self.follower = Some(Follower::new(Box::new(kernel), self.config.max_tasks));
             }
             Err(error) => self.detach(&error),

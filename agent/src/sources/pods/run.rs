@@ -41,6 +41,10 @@ const MAP_SHARE: u32 = 20;
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    /// A walk of `/proc`.
+    First,
+    /// The kernel is asked to tell what happens, and then for a walk.
+    Attach,
     /// A walk.
     Collect,
     /// Events rang.
@@ -52,7 +56,8 @@ enum Turn {
 /// Walks at once, and then follows the kernel's events until cancelled, publishing each map and the states of all
 /// sources; walks again every [`super::Config::refresh_ms`]. Where nobody tells, walks every interval.
 ///
-/// Walks run on the blocking pool. A walk that takes longer than the interval delays the next one.
+/// The first walk is `/proc`'s: until the kernel has checked the programs that follow it, which takes a busy machine
+/// seconds, there are pods already. Walks run on the blocking pool. A walk that takes longer than the interval delays the next one.
 ///
 /// # Errors
 /// [`RunError`] when a walk panicked; start again with a new source.
@@ -70,18 +75,18 @@ pub async fn run(
     }
     let interval = Duration::from_millis(source.config.interval_ms).max(SHORTEST_INTERVAL);
     let refresh = Duration::from_millis(source.config.refresh_ms).max(interval);
-    source = off_thread(move || {
-        source.attach();
-        source
-    })
-    .await?;
     let mut bell = None;
     let mut pace = Waits::new(interval, refresh);
-    let mut turn = Turn::Collect;
+    let mut turn = Turn::First;
     loop {
         let (back, map, took) = off_thread(move || {
             let before = clock_gettime(ClockId::ThreadCPUTime);
             let map = match turn {
+                Turn::First => Some(source.collect(wall())),
+                Turn::Attach => {
+                    source.attach();
+                    source.follower.is_some().then(|| source.collect(wall()))
+                }
                 Turn::Collect => {
                     source.attach_again();
                     Some(source.collect(wall()))
@@ -106,9 +111,15 @@ pub async fn run(
         }
         bell = bell.filter(|_| source.follower.is_some());
         let again_at = source.follower.as_ref().and_then(Follower::again_at);
+        let next = async {
+            match turn {
+                Turn::First => Turn::Attach,
+                _ => pace.next(bell.as_ref(), again_at).await,
+            }
+        };
         turn = tokio::select! {
             () = cancel.cancelled() => break,
-            turn = pace.next(bell.as_ref(), again_at) => turn,
+            turn = next => turn,
         };
     }
     while pollers.join_next().await.is_some() {}
@@ -141,7 +152,7 @@ impl Waits {
     /// After a turn, which took so much CPU time if it made a map.
     fn did(&mut self, turn: Turn, made: Option<Duration>) {
         let now = Instant::now();
-        if turn == Turn::Collect {
+        if matches!(turn, Turn::Attach | Turn::Collect) {
             // Within a tenth of it: nodes that started together must not all walk at once for ever.
             let jitter = self.jitter.next().unwrap_or_default();
             self.collect_at = now + self.refresh.mul_f64(0.7) + jitter;
