@@ -7,12 +7,13 @@
 //!
 //! Only what the cgroup tree shows and no file has named yet is looked up, with growing pauses.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::super::cgroup::canonical_uid;
 use super::memory::Memory;
-use super::oci;
+use super::oci::{self, Bundles};
 use super::retry::Retry;
 use crate::domain::pod::{ContainerId, ContainerName, Leaf, NameTable, PodName, PodUid};
 use crate::host::HostRoots;
@@ -37,6 +38,8 @@ impl Files {
         at_ns: i64,
     ) -> bool {
         let mut told = NameTable::default();
+        // Once there is a container to look up, which on most days there is not.
+        let bundles = LazyCell::new(|| Bundles::open(roots));
         let mut want_links = false;
         let mut want_logs = false;
         for leaf in leaves {
@@ -45,7 +48,7 @@ impl Files {
                 && !memory.table().containers.contains_key(id)
                 && self.containers_retry.due(id, at_ns)
             {
-                match oci::read(roots, id) {
+                match bundles.read(id) {
                     Some(bundle) => enter(&mut told, id, bundle, uid),
                     None => want_links = true,
                 }

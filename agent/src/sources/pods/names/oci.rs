@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, open, openat};
 use serde::Deserialize;
 
 use super::super::cgroup::canonical_uid;
@@ -17,18 +17,19 @@ use crate::host::HostRoots;
 /// Largest file that is read, bytes: real ones are 5 to 40 KiB, mostly mounts and seccomp.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-/// Where bundles are, below the run root: containerd, and the distributions that move it.
-const RUN_BUNDLES: [&str; 4] = [
-    "containerd/io.containerd.runtime.v2.task/k8s.io/{id}",
-    "k3s/containerd/io.containerd.runtime.v2.task/k8s.io/{id}",
-    "k0s/containerd/io.containerd.runtime.v2.task/k8s.io/{id}",
-    "containers/storage/overlay-containers/{id}/userdata",
+/// Where bundles are, below the run root, and the file in the container's own: containerd, the distributions that move
+/// it, CRI-O.
+const RUN_BUNDLES: [(&str, &str); 4] = [
+    ("containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
+    ("k3s/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
+    ("k0s/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
+    ("containers/storage/overlay-containers", "userdata/config.json"),
 ];
 
 /// The same below the var root: CRI-O's persistent copy, microk8s.
-const VAR_BUNDLES: [&str; 2] = [
-    "lib/containers/storage/overlay-containers/{id}/userdata",
-    "snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/{id}",
+const VAR_BUNDLES: [(&str, &str); 2] = [
+    ("lib/containers/storage/overlay-containers", "userdata/config.json"),
+    ("snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io", "config.json"),
 ];
 
 /// What one file says.
@@ -40,22 +41,35 @@ pub(super) struct Bundle {
     pub(super) pod: Option<PodName>,
 }
 
-/// Finds and reads the container's file; `None` without one, or when it says nothing of a pod.
-pub(super) fn read(roots: &HostRoots, id: &ContainerId) -> Option<Bundle> {
-    // The id becomes part of a path: hex and dashes only.
-    if !id.0.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-        return None;
+/// The places of bundles that this node has. Most have one, and a node at its start has hundreds of containers to look up.
+#[derive(Debug)]
+pub(super) struct Bundles(Vec<(OwnedFd, &'static str)>);
+
+impl Bundles {
+    pub(super) fn open(roots: &HostRoots) -> Self {
+        let run = RUN_BUNDLES.iter().map(|place| (&roots.run, place));
+        let var = VAR_BUNDLES.iter().map(|place| (&roots.var, place));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let there = run.chain(var).filter_map(|(root, &(place, file))| {
+            Some((open(root.join(place), flags, Mode::empty()).ok()?, file))
+        });
+        Self(there.collect())
     }
-    let at =
-        |root: &Path, place: &str| -> PathBuf { root.join(place.replace("{id}", &id.0)).join("config.json") };
-    let run = RUN_BUNDLES.iter().map(|place| at(&roots.run, place));
-    let var = VAR_BUNDLES.iter().map(|place| at(&roots.var, place));
-    run.chain(var).find_map(|path| parse(&read_bounded(&path)?))
+
+    /// Finds and reads the container's file; `None` without one, or when it says nothing of a pod.
+    pub(super) fn read(&self, id: &ContainerId) -> Option<Bundle> {
+        // The id becomes part of a path: hex and dashes only.
+        if !id.0.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return None;
+        }
+        self.0.iter().find_map(|(place, file)| parse(&read_bounded(place, &format!("{}/{file}", id.0))?))
+    }
 }
 
-fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+fn read_bounded(place: &OwnedFd, path: &str) -> Option<Vec<u8>> {
     // Non-blocking: a pipe in this place must not stop the walk.
-    let file = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(place, path, flags, Mode::empty()).ok()?;
     let mut text = Vec::new();
     std::fs::File::from(file).take(MAX_CONFIG_BYTES + 1).read_to_end(&mut text).ok()?;
     (text.len() as u64 <= MAX_CONFIG_BYTES).then_some(text)
@@ -147,11 +161,12 @@ mod tests {
         let file = bundle.join("config.json");
         let text = r#"{"annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#;
         std::fs::write(&file, text).unwrap();
-        assert!(read(&roots, &ContainerId("abc".to_owned())).is_some());
+        let read = |id: &str| Bundles::open(&roots).read(&ContainerId(id.to_owned()));
+        assert!(read("abc").is_some());
         let padding = " ".repeat(usize::try_from(MAX_CONFIG_BYTES).unwrap());
         std::fs::write(&file, format!("{text}{padding}")).unwrap();
-        assert!(read(&roots, &ContainerId("abc".to_owned())).is_none(), "too large");
+        assert!(read("abc").is_none(), "too large");
         std::fs::write(&file, text).unwrap();
-        assert!(read(&roots, &ContainerId("../k8s.io/abc".to_owned())).is_none());
+        assert!(read("../k8s.io/abc").is_none());
     }
 }
