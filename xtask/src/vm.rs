@@ -22,6 +22,10 @@ use kernel::Kernel;
 
 /// Tests of this name run as a service of systemd, all others as the only program of the machine.
 const UNITS: &str = "units";
+/// What begins like this needs no sched_ext, except under a scheduler.
+const PLAIN: [&str; 5] = ["ebpf_", "faults_", "events_", "runqlat_", "usage_"];
+const UNDER: &str = "_under_";
+const ALL: &str = "all";
 
 #[derive(Parser)]
 pub(crate) struct Args {
@@ -68,8 +72,8 @@ struct Run {
 
 #[derive(clap::Args)]
 struct Test {
-    /// `newest`, a series such as 6.18, or `all`.
-    #[arg(long, default_value = "all")]
+    /// `newest`, a series such as 6.18, or `all`; 6.1 has no sched_ext and runs what needs none.
+    #[arg(long, default_value = ALL)]
     kernel: String,
     /// Only tests whose name contains one of these.
     filter: Vec<String>,
@@ -90,7 +94,7 @@ pub(crate) fn main(args: Args) -> Result<u8> {
 
 /// Every test that needs a sched_ext kernel, on every kernel that is tested.
 pub(crate) fn test_all() -> Result<()> {
-    let status = test(&Cache::open()?, &Test { kernel: "all".to_owned(), filter: Vec::new() })?;
+    let status = test(&Cache::open()?, &Test { kernel: ALL.to_owned(), filter: Vec::new() })?;
     anyhow::ensure!(status == 0, "a test in the virtual machine failed (status {status})");
     Ok(())
 }
@@ -114,7 +118,7 @@ pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Res
 
 pub(crate) fn fetch(cache: &Cache) -> Result<u8> {
     tools::Tree::machine(cache)?;
-    for series in kernel::WANTED {
+    for series in kernel::WANTED.into_iter().chain([kernel::OLDEST]) {
         let kernel = Kernel::of_series(cache, series, true)?;
         eprintln!("vm: kernel {series} is {}", kernel.version);
     }
@@ -147,37 +151,55 @@ fn run(cache: &Cache, args: Run) -> Result<u8> {
 fn test(cache: &Cache, args: &Test) -> Result<u8> {
     let mut stage = stage::Stage::new(cache)?;
     stage.add_tests()?;
-    let (units, others): (Vec<_>, Vec<_>) = args.filter.iter().partition(|word| word.starts_with(UNITS));
-    let words = others.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     let mut result = 0;
-    for (script, service_manager, wanted) in [
-        // One scheduler at a time is all that a kernel takes.
-        (format!("exec ./vm-tests --test-threads=1 --skip {UNITS}:: {words}"), false, !others.is_empty()),
-        (format!("exec ./vm-tests --test-threads=1 {UNITS}::"), true, !units.is_empty()),
-    ] {
-        if !wanted && !args.filter.is_empty() {
-            continue;
-        }
+    for part in parts(args) {
         let mut job = Job {
-            script,
+            // One scheduler at a time is all that a kernel takes.
+            script: format!("exec ./vm-tests --test-threads=1 {}", part.filter),
             environment: Vec::new(),
             forward: Vec::new(),
             share: None,
             out: None,
-            service_manager,
+            service_manager: part.service_manager,
             // Twice what both machines take side by side on two idle cores.
             limit: Some(Duration::from_secs(2_700)),
         };
         stage.give(&mut job);
-        let status = on_each(cache, &args.kernel, &job)?;
+        let status = on_each(cache, part.kernels, &job)?;
         result = if result == 0 { status } else { result };
     }
     Ok(result)
 }
 
+/// Tests that run in one machine, or in one for each kernel.
+struct Part<'a> {
+    kernels: &'a str,
+    filter: String,
+    service_manager: bool,
+}
+
+fn parts(args: &Test) -> Vec<Part<'_>> {
+    let (units, others): (Vec<_>, Vec<_>) = args.filter.iter().partition(|word| word.starts_with(UNITS));
+    let words = others.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let all = args.filter.is_empty();
+    let oldest = args.kernel == kernel::OLDEST;
+    let part = |kernels, filter, service_manager| Part { kernels, filter, service_manager };
+    let mut parts = Vec::new();
+    if !others.is_empty() || all && !oldest {
+        parts.push(part(args.kernel.as_str(), format!("--skip {UNITS}:: {words}"), false));
+    }
+    if !units.is_empty() || all && !oldest {
+        parts.push(part(args.kernel.as_str(), format!("{UNITS}::"), true));
+    }
+    if all && (oldest || args.kernel == ALL) {
+        parts.push(part(kernel::OLDEST, format!("--skip {UNDER} {}", PLAIN.join(" ")), false));
+    }
+    parts
+}
+
 /// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.
 pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
-    let series = if kernels == "all" { kernel::WANTED.to_vec() } else { vec![kernels] };
+    let series = if kernels == ALL { kernel::WANTED.to_vec() } else { vec![kernels] };
     let mut wanted = Vec::<Kernel>::new();
     for series in series {
         let kernel = Kernel::of_series(cache, series, false)?;

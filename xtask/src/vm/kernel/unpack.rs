@@ -4,25 +4,32 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::archives;
 use crate::cache::Cache;
-use crate::debian::Apt;
 use crate::process;
 use crate::vm::tools::{Tree, ext4};
 
 /// Fills the entry of kernel `version`.
 pub(super) fn kernel(cache: &Cache, version: &str, to: &Path) -> Result<()> {
-    let apt = Apt::guest(cache)?;
-    let split = format!("linux-binary-{version}");
-    let packages = if apt.names(&split)?.contains(&split) {
-        ["base", "binary", "modules"].map(|part| format!("linux-{part}-{version}")).to_vec()
-    } else {
-        vec![format!("linux-image-{version}")]
-    };
     let unpacked = tempfile::tempdir_in(to)?;
     let root = unpacked.path();
-    apt.unpack(&packages, root)?;
+    let [split, whole] = ["binary", "image"].map(|part| format!("linux-{part}-{version}"));
+    let mut served = false;
+    for apt in archives(cache)? {
+        let packages = if apt.names(&split)?.contains(&split) {
+            ["base", "binary", "modules"].map(|part| format!("linux-{part}-{version}")).to_vec()
+        } else if apt.names(&whole)?.contains(&whole) {
+            vec![whole]
+        } else {
+            continue;
+        };
+        apt.unpack(&packages, root)?;
+        served = true;
+        break;
+    }
+    ensure!(served, "the archive serves no kernel {version}");
 
     let modules =
         ["usr/lib/modules", "lib/modules"].map(|path| root.join(path)).into_iter().find(|path| path.is_dir());
@@ -33,10 +40,6 @@ pub(super) fn kernel(cache: &Cache, version: &str, to: &Path) -> Result<()> {
         let found = places.iter().find(|path| path.is_file());
         let found = found.with_context(|| format!("the packages of {version} hold no {from}"))?;
         fs::copy(found, to.join(name))?;
-    }
-    let config = fs::read_to_string(to.join("config"))?;
-    if !config.lines().any(|line| line == "CONFIG_SCHED_CLASS_EXT=y") {
-        bail!("kernel {version} is built without CONFIG_SCHED_CLASS_EXT: choose another series");
     }
     // libbpf reads it as /boot/config-`uname -r`; the guest links it there.
     fs::copy(to.join("config"), home.join("config"))?;
