@@ -1,10 +1,17 @@
-//! A small heap for a process that sits beside everybody else's work.
+//! A small heap, and little code in memory, for a process that sits beside everybody else's work.
 //!
 //! The C library's allocator keeps a heap for each of several threads, and in each what a moment once needed. Reading
 //! the kernel's types takes tens of megabytes for a moment, and every second's maps of pods are built by whichever
 //! thread is free: kept apart, these were three times the size of what was in use. Elsewhere than with the GNU C
-//! library nothing is done.
-#![cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "the allocator is asked by C functions"))]
+//! library the heap is left alone.
+//!
+//! Of the program's code, two thirds are for the start: options, configuration, types, the loading of programs.
+#![expect(unsafe_code, reason = "the allocator is asked by C functions, and mappings are given by addresses")]
+
+use std::fs;
+use std::ptr::with_exposed_provenance_mut;
+
+use rustix::mm::{Advice, madvise};
 
 /// One heap for all threads. To be said before there are any others. Few of the node's threads are busy at once, so
 /// none waits for another's allocation to speak of.
@@ -14,9 +21,69 @@ pub fn share() {
     let _accepted = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Gives the system what the allocator holds and nobody uses. Takes milliseconds: not for every day.
+/// Gives the system what the allocator holds and nobody uses, and unmaps the program's code. Takes milliseconds: not for
+/// every day.
 pub fn trim() {
+    for (from, to) in code() {
+        // SAFETY: the program's file, mapped private and never written: a page of it that is used again is mapped again,
+        // with the same bytes, from the page cache or the disk.
+        let _left_mapped =
+            unsafe { madvise(with_exposed_provenance_mut(from), to - from, Advice::LinuxDontNeed) };
+    }
     #[cfg(target_env = "gnu")]
     // SAFETY: the function takes a number, locks what it touches, and moves nothing that is in use.
     let _anything_given_back = unsafe { libc::malloc_trim(0) };
+}
+
+/// Where the code of this program is mapped. Format: proc_pid_maps(5).
+fn code() -> Vec<(usize, usize)> {
+    let (Ok(maps), Ok(own)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
+        return Vec::new();
+    };
+    let place = |line: &str| {
+        let mut words = line.splitn(6, ' ');
+        let (addresses, flags) = (words.next()?, words.next()?);
+        let is_own = words.nth(3)?.trim_start() == own.to_str()?;
+        let (from, to) = addresses.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        (is_own && flags == "r-xp").then_some((number(from)?, number(to)?))
+    };
+    maps.lines().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resident bytes of the program's code, as the kernel tells them in `smaps`.
+    fn resident_kb() -> u64 {
+        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let begins: Vec<_> = code().iter().map(|(from, to)| format!("{from:x}-{to:x} ")).collect();
+        let mut ours = false;
+        let mut sum = 0;
+        for line in smaps.lines() {
+            if line.contains('-') && !line.contains("kB") {
+                ours = begins.iter().any(|begin| line.trim_start_matches('0').starts_with(begin.as_str()));
+            }
+            let size = line.strip_prefix("Rss:").filter(|_| ours);
+            sum += size.and_then(|size| size.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0);
+        }
+        sum
+    }
+
+    #[test]
+    fn code_that_nobody_runs_is_not_in_memory_and_what_runs_comes_back() {
+        // All of it is touched, as far as reading does that; the control is that this stays.
+        for (from, to) in code() {
+            // SAFETY: as in `trim`; it is only read ahead.
+            let populated =
+                unsafe { madvise(with_exposed_provenance_mut(from), to - from, Advice::LinuxPopulateRead) };
+            assert_eq!(populated, Ok(()));
+        }
+        let all = resident_kb();
+        assert!(all > 1_000 && resident_kb() >= all, "{all} kB");
+        trim();
+        let left = resident_kb();
+        assert!(left < all / 2, "{left} of {all} kB");
+    }
 }

@@ -2,7 +2,6 @@
 # First program in the guest: finds the disks, mounts the root file system and hands over to second.sh.
 /bin/busybox mkdir -p /dev /newroot
 /bin/busybox mount -t devtmpfs dev /dev
-exec </dev/null >/dev/hvc0 2>&1
 for module in /early/*.ko; do
     [ -e "$module" ] && /bin/busybox insmod "$module"
 done
@@ -11,6 +10,8 @@ while [ ! -b /dev/vdc ] && [ $tries -lt 500 ]; do
     /bin/busybox usleep 10000
     tries=$((tries + 1))
 done
+# The console may be one of the modules.
+exec </dev/null >/dev/hvc0 2>&1
 /bin/busybox mount -t ext4 /dev/vda /newroot || echo "no root file system"
 /bin/busybox mkdir -p /newroot/lib/modules /newroot/run
 /bin/busybox mount -t ext4 -o ro /dev/vdc /newroot/lib/modules || echo "no modules"

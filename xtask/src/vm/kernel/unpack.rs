@@ -1,5 +1,6 @@
 //! Makes a kernel's cache entry from its packages.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -55,19 +56,25 @@ pub(super) fn kernel(cache: &Cache, version: &str, to: &Path) -> Result<()> {
     ext4(&modules, &to.join("modules.ext4"), 400)
 }
 
-/// Unpacks the block device's driver and what it needs, named so that their order is the order to load them in.
+/// What a machine of QEMU needs before it has a disk and a console.
+const EARLY: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_console"];
+
+/// Unpacks these drivers, unless they are in the kernel, and what they need, named so that their order is the order to
+/// load them in.
 fn early_modules(modules: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     let dependencies = fs::read_to_string(modules.join("modules.dep"))?;
-    let line = dependencies
-        .lines()
-        .find(|line| line.split_once(':').is_some_and(|(path, _)| path.contains("/virtio_blk.ko")));
-    let Some((driver, needs)) = line.and_then(|line| line.split_once(':')) else {
-        return Ok(()); // built into this kernel
-    };
-    // modules.dep lists the nearest first; the furthest must be loaded first.
-    let order = needs.split_whitespace().rev().chain([driver]);
-    for (index, module) in order.enumerate() {
+    let mut order = Vec::new();
+    for driver in EARLY {
+        let file = format!("/{driver}.ko");
+        let mut lines = dependencies.lines().filter_map(|line| line.split_once(':'));
+        let Some((driver, needs)) = lines.find(|(path, _)| path.contains(&file)) else { continue };
+        // modules.dep lists the nearest first; the furthest must be loaded first.
+        order.extend(needs.split_whitespace().rev().chain([driver]));
+    }
+    let mut loaded = HashSet::new();
+    order.retain(|module| loaded.insert(*module));
+    for (index, module) in order.into_iter().enumerate() {
         let path = modules.join(module);
         let plain = match path.extension().and_then(|extension| extension.to_str()) {
             Some("xz") => process::output(Command::new(process::find("xz")?).arg("-dc").arg(&path))?,
