@@ -15,6 +15,7 @@
 //! find its way back when it is dropped; behind a trait each of these is a box and nothing is gained.
 
 mod config;
+mod drain;
 pub mod embedded;
 mod error;
 pub mod jetstream;
@@ -25,11 +26,15 @@ mod parcel;
 mod state;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, EngineKind};
+use self::drain::Drain;
 use self::embedded::Embedded;
 pub use self::error::Error;
 use self::jetstream::JetStream;
@@ -68,7 +73,10 @@ pub type WallClock = fn() -> i64;
 
 /// Handle of the queue; clones share it.
 #[derive(Clone, Debug)]
-pub struct Queue(Engine);
+pub struct Queue {
+    engine: Engine,
+    drain: Arc<Drain>,
+}
 
 #[derive(Clone, Debug)]
 enum Engine {
@@ -79,7 +87,7 @@ enum Engine {
 /// Does the same with either engine.
 macro_rules! with {
     ($queue:expr, $engine:ident => $does:expr) => {
-        match &$queue.0 {
+        match &$queue.engine {
             Engine::Embedded($engine) => $does,
             Engine::JetStream($engine) => $does,
         }
@@ -98,10 +106,11 @@ impl Queue {
         metrics: Metrics,
         clock: WallClock,
     ) -> Result<Self, Error> {
-        Ok(Self(match config.engine {
+        let engine = match config.engine {
             EngineKind::Embedded => Engine::Embedded(Embedded::open(directory, config, metrics, clock)?),
             EngineKind::JetStream => Engine::JetStream(JetStream::open(config, metrics).await?),
-        }))
+        };
+        Ok(Self { engine, drain: Arc::default() })
     }
 
     /// Keeps all records of the batch, in its order, or none; answers when they are synced. A batch whose id was
@@ -130,7 +139,17 @@ impl Queue {
     /// # Errors
     /// [`Error::Invalid`], [`Error::Disk`], [`Error::Closed`].
     pub async fn settle(&self, settle: Settle) -> Result<Vec<bool>, Error> {
-        with!(self, engine => engine.settle(settle).await)
+        let asked = settle.clone();
+        let done = with!(self, engine => engine.settle(settle).await)?;
+        self.drain.settled(&asked, &done, Instant::now());
+        Ok(done)
+    }
+
+    /// When so many records of a topic, or of one of its partitions, that was full will have room: as soon as its slowest
+    /// group has acknowledged as many, at the rate of the last seconds. At most 10 s.
+    #[must_use]
+    pub fn room_within(&self, topic: &str, partition: Option<u32>, records: usize) -> Duration {
+        self.drain.room_within(topic, partition, records, Instant::now())
     }
 
     /// A consumer that stays: what it holds is known by its name until it is dropped.
@@ -144,7 +163,9 @@ impl Queue {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Disk`], [`Error::Closed`].
     pub async fn forget_group(&self, topic: &str, group: &str) -> Result<(), Error> {
-        with!(self, engine => engine.forget_group(topic, group).await)
+        with!(self, engine => engine.forget_group(topic, group).await)?;
+        self.drain.forgot(topic, group);
+        Ok(())
     }
 
     /// Every topic, by name; with `ages`, its groups and how old what each owes is.

@@ -3,6 +3,7 @@
 pub mod bpftool;
 pub mod cpu;
 pub mod exposition;
+pub mod faulty;
 pub mod following;
 pub mod hand_made;
 pub mod mariadb;

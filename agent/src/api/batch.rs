@@ -41,6 +41,40 @@ pub struct Batch {
     /// The records, opaque to delivery.
     #[schema(value_type = Vec<Object>)]
     pub records: Vec<Box<RawValue>>,
+    /// Records that each receiver confirmed, by its address: each is told its own count and no other's.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub confirmed_by: BTreeMap<String, u64>,
+}
+
+impl Batch {
+    /// The batch as JSON, as `receiver` is sent it.
+    ///
+    /// # Errors
+    /// None in practice: a batch holds numbers, text and JSON.
+    pub fn to_json(&self, receiver: &str) -> serde_json::Result<Vec<u8>> {
+        /// [`Batch`], borrowed, with the accounts of one receiver.
+        #[derive(Serialize)]
+        struct Addressed<'a> {
+            version: u32,
+            node: &'a str,
+            boot_id: &'a str,
+            spool_id: &'a str,
+            first_seq: u64,
+            accounts: Accounts,
+            records: &'a [Box<RawValue>],
+        }
+        let here = self.confirmed_by.get(receiver).copied().unwrap_or_default();
+        serde_json::to_vec(&Addressed {
+            version: self.version,
+            node: &self.node,
+            boot_id: &self.boot_id,
+            spool_id: &self.spool_id,
+            first_seq: self.first_seq,
+            accounts: Accounts { acknowledged_here: Some(here), ..self.accounts.clone() },
+            records: &self.records,
+        })
+    }
 }
 
 /// What became of every record: `produced = acknowledged + spooled + sum of dropped`.
@@ -58,6 +92,10 @@ pub struct Accounts {
     pub dropped: BTreeMap<String, u64>,
     /// Wall time at which the oldest waiting record was spooled, ns since the epoch.
     pub oldest_at_ns: Option<i64>,
+    /// In a batch: those of `acknowledged` that the receiver it goes to acknowledged; the others are at other receivers.
+    /// A node that does not say has one receiver only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_here: Option<u64>,
 }
 
 /// The receiver's answer: everything up to and including `acked_seq` is on its disk.

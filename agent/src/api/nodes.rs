@@ -34,16 +34,18 @@ pub struct Node {
     pub produced: u64,
     /// Records that are stored here, each once; expired ones included.
     pub stored: u64,
-    /// Records that waited at the node when its last batch had come.
+    /// Records that other receivers acknowledged and that are not here.
+    pub elsewhere: u64,
+    /// Records that waited at the node when its last batch had come, and that are not here.
     pub spooled: u64,
     /// Records the node lost, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// `produced = stored + spooled + dropped`; false if this store is younger than the node's spool, if another
-    /// receiver took some of its records, or if something is wrong.
+    /// `produced = stored + elsewhere + spooled + dropped`, where nothing counts as elsewhere that was acknowledged here:
+    /// false if this store lost something, is younger than the node's spool, or if something is wrong.
     pub adds_up: bool,
     /// Records that came more than once; stored once.
     pub duplicates: u64,
-    /// Numbers skipped by the node so far: what it dropped after giving it a number.
+    /// Numbers skipped by the node so far: what it dropped after giving it a number, or what went elsewhere.
     pub missing: u64,
     /// Its scheduler.
     pub scheduler: Option<NodeScheduler>,

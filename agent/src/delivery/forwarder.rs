@@ -38,7 +38,7 @@ use crate::tls;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `http://host:port` or `https://host:port` of each receiver, at most 16; none keeps everything in the spool. Of
+    /// `http://host:port` or `https://host:port` of each receiver, at most 16; without one nothing is kept. Of
     /// several one is this node's home, chosen by its name, and the others take over while that takes nothing.
     /// `receiver = "URL"` is a list of one.
     #[serde(alias = "receiver", deserialize_with = "one_or_many")]
@@ -268,6 +268,8 @@ impl<T: Transport> Forwarder<T> {
             first_seq: page.first_seq,
             accounts: self.spool.accounts(),
             records,
+            // Nobody but this forwarder changes it.
+            confirmed_by: self.spool.status().borrow().ledger.confirmed_by.clone(),
         })
     }
 
@@ -280,7 +282,8 @@ impl<T: Transport> Forwarder<T> {
                 return self.failed(words, None);
             }
         };
-        if let Err(cause) = self.spool.acknowledge(spool_id, ack.acked_seq).await {
+        let receiver = self.transport.target();
+        if let Err(cause) = self.spool.acknowledge(spool_id, ack.acked_seq, &receiver).await {
             return self.failed(cause.to_string(), None);
         }
         self.resend = None;

@@ -29,6 +29,7 @@ pub use self::inspect::{InspectError, inspect};
 pub use self::ledger::{DropReason, Ledger};
 pub use self::metrics::SpoolMetrics;
 pub use self::worker::Status;
+use self::table::Confirmed;
 use self::worker::{Append, Command, Worker};
 use super::WallClock;
 use crate::api::batch::{Accounts, MAX_RECORD_BYTES};
@@ -50,6 +51,10 @@ const QUEUE_REQUESTS: usize = 4_096;
 
 /// Bytes that may wait for the disk; four of the largest records.
 const QUEUE_BYTES: usize = 4 * MAX_RECORD_BYTES;
+
+/// Files up to this size are verified page by page at the start (half a second); a larger one opens at once, and what is
+/// damaged in it shows when it is read, by each record's own checksum.
+const VERIFY_UP_TO_BYTES: u64 = 128 << 20;
 
 /// Settings of the spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +161,7 @@ impl Spool {
     /// Opens `spool.redb` in `directory`, made if missing. A damaged file is set aside and said so in the
     /// status; a full disk leaves the spool degraded until space returns.
     ///
-    /// Blocks: every page is verified (0.1 to 1 s for a spool of its default size).
+    /// Blocks for up to half a second, however large the file is.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Open`] (another process has it, rights are missing), [`Error::Thread`].
@@ -180,7 +185,7 @@ impl Spool {
         clock: WallClock,
     ) -> Result<Self, Error> {
         config.check()?;
-        let keeper = Keeper::open(medium, config.cache_bytes, table::prepare)?;
+        let keeper = Keeper::open_large(medium, config.cache_bytes, VERIFY_UP_TO_BYTES, table::prepare)?;
         let (commands, queue) = mpsc::channel(QUEUE_REQUESTS);
         let status = Arc::new(watch::Sender::new(Status::default()));
         let worker =
@@ -232,14 +237,14 @@ impl Spool {
         self.ask(|reply| Command::Read { after, limits, reply }).await
     }
 
-    /// Deletes everything up to and including `up_to` of the file `spool_id`: a receiver has it. If a fresh file
-    /// has taken that one's place, nothing is left to delete.
+    /// Deletes everything up to and including `up_to` of the file `spool_id`: this receiver has it. If a fresh file has
+    /// taken that one's place, nothing is left to delete.
     ///
     /// # Errors
     /// [`Error::Disk`] (nothing is deleted then), [`Error::Closed`].
-    pub async fn acknowledge(&self, spool_id: &str, up_to: Seq) -> Result<(), Error> {
-        let spool_id = spool_id.to_owned();
-        self.ask(|reply| Command::Acknowledge { spool_id, up_to, reply }).await
+    pub async fn acknowledge(&self, spool_id: &str, up_to: Seq, receiver: &str) -> Result<(), Error> {
+        let confirmed = Confirmed { spool_id: spool_id.to_owned(), up_to, receiver: receiver.to_owned() };
+        self.ask(|reply| Command::Acknowledge { confirmed, reply }).await
     }
 
     /// Deletes one record that no receiver takes; counted as `refused`.

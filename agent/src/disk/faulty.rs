@@ -1,5 +1,5 @@
 //! A disk for tests: everything not synced may be lost, reordered or torn at a crash; it can be full, can lie
-//! about syncing, and dies at a chosen operation.
+//! about syncing, dies at a chosen operation, and answers some with EIO.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +48,17 @@ impl Op {
     }
 }
 
+/// What a disk with a bad sector, a loose cable or a lost path fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Reads,
+    Writes,
+    Syncs,
+    All,
+    /// One operation of so many, whatever it is.
+    OneIn(u64),
+}
+
 #[derive(Debug, Default)]
 struct State {
     durable: Vec<u8>,
@@ -58,6 +69,26 @@ struct State {
     capacity: Option<usize>,
     lies_about_sync: bool,
     set_aside: u64,
+    broken: Option<Broken>,
+    ops: u64,
+    io_errors: u64,
+}
+
+impl State {
+    /// EIO where this kind of operation is broken.
+    fn works(&mut self, kind: Broken) -> io::Result<()> {
+        self.ops += 1;
+        let fails = match self.broken {
+            None => false,
+            Some(Broken::OneIn(many)) => self.ops.is_multiple_of(many),
+            Some(broken) => broken == Broken::All || broken == kind,
+        };
+        if !fails {
+            return Ok(());
+        }
+        self.io_errors += 1;
+        Err(rustix::io::Errno::IO.into())
+    }
 }
 
 /// The disk; clones share it.
@@ -84,6 +115,16 @@ impl Disk {
     /// Answers a sync at once and does nothing.
     pub(crate) fn lie_about_sync(&self) {
         self.with(|state| state.lies_about_sync = true);
+    }
+
+    /// From now on such operations are answered with EIO and do nothing; what was not synced stays so.
+    pub(crate) fn break_io(&self, broken: Option<Broken>) {
+        self.with(|state| state.broken = broken);
+    }
+
+    /// How many were.
+    pub(crate) fn io_errors(&self) -> u64 {
+        self.with(|state| state.io_errors)
     }
 
     /// Bytes it holds now.
@@ -199,6 +240,7 @@ impl Backend {
                 Op::Write { offset, bytes } => offset + bytes.len(),
                 Op::SetLen(len) => *len,
             };
+            state.works(Broken::Writes)?;
             if end > state.seen.len() && state.capacity.is_some_and(|capacity| end > capacity) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -221,6 +263,7 @@ impl StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let offset = place(offset)?;
         self.alive(|state| {
+            state.works(Broken::Reads)?;
             let bytes = state.seen.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
             out.copy_from_slice(bytes);
             Ok(())
@@ -233,6 +276,7 @@ impl StorageBackend for Backend {
 
     fn sync_data(&self) -> io::Result<()> {
         self.alive(|state| {
+            state.works(Broken::Syncs)?;
             if !state.lies_about_sync {
                 for op in std::mem::take(&mut state.unsynced) {
                     op.apply(&mut state.durable);

@@ -101,8 +101,13 @@ pub enum ApiError {
         retry_after_s: u64,
     },
     /// Groups have as much to acknowledge as a partition holds.
-    #[error("{0}")]
-    QueueFull(String),
+    #[error("{words}")]
+    QueueFull {
+        /// Which partition, and of how many.
+        words: String,
+        /// When they will have acknowledged enough.
+        retry_after_s: u64,
+    },
     /// No such topic, group or record.
     #[error("{0}")]
     NotInQueue(String),
@@ -165,7 +170,7 @@ impl ApiError {
             }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
-            | Self::QueueFull(_)
+            | Self::QueueFull { .. }
             | Self::TooManyLogins { .. }
             | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
@@ -181,9 +186,8 @@ impl ApiError {
             Self::Busy { retry_after_s }
             | Self::Degraded { retry_after_s, .. }
             | Self::TooManyRequests { retry_after_s, .. }
+            | Self::QueueFull { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
-            // A consumer that keeps up makes room within a second.
-            Self::QueueFull(_) => Some(1),
             // Streams stay open for long.
             Self::TooManyStreams { .. } => Some(30),
             Self::NoPods(_) | Self::NotReady(_) => Some(5),

@@ -68,8 +68,35 @@ pub(super) struct Note {
     pub(super) boot_id: String,
     /// The node's accounts when it sent, the batch taken off what waits.
     pub(super) accounts: Accounts,
+    /// First number of that batch; 0 in notes that are older than this field.
+    #[serde(default)]
+    pub(super) first_seq: u64,
+    /// Its records.
+    #[serde(default)]
+    pub(super) records: u64,
     /// The newest record, ns since the epoch.
     pub(super) newest_at_ns: i64,
+}
+
+impl Note {
+    /// Records that only other receivers have. Whatever is before the batch was acknowledged or dropped: of what was
+    /// acknowledged, the rest is elsewhere. What was acknowledged here and is not stored is not elsewhere, but lost.
+    fn elsewhere(&self, stream: &Stream) -> u64 {
+        let Some(here) = self.accounts.acknowledged_here.filter(|_| self.first_seq > 0) else { return 0 };
+        let stored = stream.stored_below(self.first_seq);
+        self.accounts.acknowledged.saturating_sub(stored.max(here))
+    }
+
+    /// Records that wait at the node and are not here. Some behind the batch may be: they came before it, and the node
+    /// never had the answer.
+    fn spooled(&self, stream: &Stream) -> u64 {
+        if self.first_seq == 0 {
+            return self.accounts.spooled;
+        }
+        let behind =
+            stream.stored.saturating_sub(stream.stored_below(self.first_seq.saturating_add(self.records)));
+        self.accounts.spooled.saturating_sub(behind)
+    }
 }
 
 /// A BSS record that somebody posted.
@@ -263,7 +290,8 @@ impl Fleet {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let known = view.nodes.entry(node.to_owned()).or_default();
         // A batch that was long on its way must not bring old accounts back.
-        if known.spool_id != spool_id || known.note.accounts.produced <= note.accounts.produced {
+        let age = |note: &Note| (note.accounts.produced, note.first_seq);
+        if known.spool_id != spool_id || age(&known.note) <= age(&note) {
             known.note = note;
         }
         known.spool_id = spool_id.to_owned();
@@ -401,7 +429,8 @@ impl Known {
     fn wire(&self, name: &str, now_ns: i64) -> Node {
         let accounts = &self.note.accounts;
         let dropped = accounts.dropped.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-        let found = self.stream.stored.saturating_add(accounts.spooled).saturating_add(dropped);
+        let (elsewhere, spooled) = (self.note.elsewhere(&self.stream), self.note.spooled(&self.stream));
+        let found = [elsewhere, spooled, dropped].into_iter().fold(self.stream.stored, u64::saturating_add);
         let lag_ns = now_ns.saturating_sub(self.note.newest_at_ns).max(0);
         Node {
             node: name.to_owned(),
@@ -412,7 +441,8 @@ impl Known {
             lag_seconds: lag_ns as f64 / 1e9,
             produced: accounts.produced,
             stored: self.stream.stored,
-            spooled: accounts.spooled,
+            elsewhere,
+            spooled,
             dropped: accounts.dropped.clone(),
             adds_up: accounts.produced == found,
             duplicates: self.stream.duplicates,

@@ -202,7 +202,8 @@ impl Ingest {
         let mut accounts = batch.accounts;
         accounts.spooled = accounts.spooled.saturating_sub(records.len() as u64);
         let newest_at_ns = records.iter().map(|(record, _)| record.at_ns).max().unwrap_or(now_ns);
-        let note = Note { boot_id: batch.boot_id, accounts, newest_at_ns };
+        let (first_seq, count) = (batch.first_seq, records.len() as u64);
+        let note = Note { boot_id: batch.boot_id, accounts, first_seq, records: count, newest_at_ns };
         let incoming = records.iter().zip(batch.records).map(|((record, _), raw)| {
             let (kind, keep) = kind(&record.body);
             Incoming { kind, keep, bytes: Box::<str>::from(raw).into_string().into_bytes() }

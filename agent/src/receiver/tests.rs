@@ -11,6 +11,7 @@ use crate::api::batch::{Ack, MAX_BODY_BYTES, MAX_RECORDS, Refused};
 use crate::api::bss;
 use crate::store::{self, Store};
 
+mod elsewhere;
 mod pods;
 
 const NOW_NS: i64 = 1_750_000_000_000_000_000;

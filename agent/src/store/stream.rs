@@ -36,6 +36,16 @@ impl Stream {
         self.gaps.iter().map(|(first, last)| last - first + 1).fold(self.forgotten, u64::saturating_add)
     }
 
+    /// Numbers below `seq` that are stored.
+    #[must_use]
+    pub fn stored_below(&self, seq: u64) -> u64 {
+        let end = seq.min(self.next_seq);
+        let gaps = self.gaps.iter().filter(|(first, _)| *first < end);
+        let missing = gaps.map(|(first, last)| last.saturating_add(1).min(end) - first);
+        // What is forgotten was the lowest.
+        end.saturating_sub(1).saturating_sub(missing.fold(self.forgotten, u64::saturating_add))
+    }
+
     /// Takes `count` numbers from `first` on (at least 1 each, without overflow); returns those that are new.
     pub(super) fn admit(&mut self, first: u64, count: u64) -> Vec<RangeInclusive<u64>> {
         if count == 0 {
@@ -101,6 +111,9 @@ mod tests {
                 prop_assert_eq!(stream.stored, seen.len() as u64);
                 prop_assert_eq!(stream.duplicates, came - stream.stored);
                 prop_assert_eq!(stream.missing(), next - 1 - stream.stored);
+                for seq in [0, 1, first, first + count, next, u64::MAX] {
+                    prop_assert_eq!(stream.stored_below(seq), seen.range(..seq).count() as u64);
+                }
             }
         }
     }

@@ -59,7 +59,15 @@ pub struct Ledger {
     pub spooled_bytes: u64,
     /// Records lost.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// Records that each receiver confirmed, by its address; less than `acknowledged` in a file that is older than this
+    /// field. The addresses are those of configurations past and present, at most [`MAX_RECEIVERS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub confirmed_by: BTreeMap<String, u64>,
 }
+
+/// Addresses that are remembered, twice as many as can be configured. Of more, the one that confirmed least is forgotten:
+/// its count begins again.
+const MAX_RECEIVERS: usize = 32;
 
 impl Default for Ledger {
     fn default() -> Self {
@@ -71,6 +79,7 @@ impl Default for Ledger {
             spooled: 0,
             spooled_bytes: 0,
             dropped: BTreeMap::new(),
+            confirmed_by: BTreeMap::new(),
         }
     }
 }
@@ -107,10 +116,21 @@ impl Ledger {
         *self.dropped.entry(reason).or_default() += count;
     }
 
-    /// Kept records leave the disk because a receiver has them.
-    pub(super) fn confirm(&mut self, count: u64, cost: u64) {
+    /// Kept records leave the disk because this receiver has them.
+    pub(super) fn confirm(&mut self, count: u64, cost: u64, receiver: &str) {
         self.leave(count, cost);
         self.acknowledged += count;
+        if let Some(confirmed) = self.confirmed_by.get_mut(receiver) {
+            *confirmed += count;
+            return;
+        }
+        if self.confirmed_by.len() >= MAX_RECEIVERS
+            && let Some(least) =
+                self.confirmed_by.iter().min_by_key(|(_, count)| **count).map(|(name, _)| name.clone())
+        {
+            self.confirmed_by.remove(&least);
+        }
+        self.confirmed_by.insert(receiver.to_owned(), count);
     }
 
     /// Kept records leave the disk undelivered.

@@ -30,13 +30,21 @@ pub(super) struct Change<'a> {
     /// Requests to keep records, in order.
     pub appends: Vec<&'a [Vec<u8>]>,
     /// Delete up to here, confirmed; of this spool id only: numbers of another file mean nothing here.
-    pub acknowledge: Vec<(String, Seq)>,
+    pub acknowledge: Vec<Confirmed>,
     /// Delete these, likewise.
     pub lose: Vec<(String, Seq, DropReason)>,
     /// Records that were refused before they came here.
     pub never_kept: Vec<(DropReason, u64)>,
     /// Last record in flight: not dropped by the limit.
     pub in_flight: Seq,
+}
+
+/// What a receiver has: everything up to and including `up_to` of the file `spool_id`.
+#[derive(Clone, Debug)]
+pub(super) struct Confirmed {
+    pub spool_id: String,
+    pub up_to: Seq,
+    pub receiver: String,
 }
 
 /// The file after a transaction.
@@ -109,14 +117,14 @@ fn fill(
         None => return Err(redb::Error::Corrupted("no ledger".to_owned())),
     };
     let here = ledger.spool_id.clone();
-    for (_, up_to) in change.acknowledge.iter().filter(|(spool_id, _)| *spool_id == here) {
+    for confirmed in change.acknowledge.iter().filter(|confirmed| confirmed.spool_id == here) {
         let (mut count, mut bytes) = (0, 0);
-        records.retain_in(..=*up_to, |_, stored| {
+        records.retain_in(..=confirmed.up_to, |_, stored| {
             count += 1;
             bytes += cost(stored);
             false
         })?;
-        ledger.confirm(count, bytes);
+        ledger.confirm(count, bytes, &confirmed.receiver);
     }
     for &(_, seq, reason) in change.lose.iter().filter(|(spool_id, ..)| *spool_id == here) {
         if let Some(stored) = records.remove(seq)? {

@@ -1,6 +1,7 @@
 //! The spool against a plain list, and against disks that misbehave.
 
 mod faults;
+mod io_errors;
 mod kill;
 mod model;
 
@@ -46,8 +47,8 @@ async fn a_record_goes_in_and_out() {
     spool.try_append(b"4".to_vec());
     let page = spool.read_page(1, PageLimits { max_records: 2, ..ALL }).await.unwrap();
     assert_eq!((page.first_seq, page.records), (2, vec![b"2".to_vec(), b"3".to_vec()]));
-    spool.acknowledge(&page.spool_id, 3).await.unwrap();
-    spool.acknowledge("another file", 4).await.unwrap();
+    spool.acknowledge(&page.spool_id, 3, "r").await.unwrap();
+    spool.acknowledge("another file", 4, "r").await.unwrap();
     spool.close().await;
     assert!(matches!(spool.append(b"5".to_vec()).await, Err(Error::Closed)));
 

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::ledger::{DropReason, Ledger};
 use super::metrics::SpoolMetrics;
-use super::table::{self, Change, Outcome};
+use super::table::{self, Change, Confirmed, Outcome};
 use super::{Error, Page, PageLimits, Seq};
 use crate::api::batch::Accounts;
 use crate::delivery::WallClock;
@@ -44,7 +44,7 @@ pub(super) struct Append {
 
 pub(super) enum Command {
     Append(Append),
-    Acknowledge { spool_id: String, up_to: Seq, reply: oneshot::Sender<Result<(), Error>> },
+    Acknowledge { confirmed: Confirmed, reply: oneshot::Sender<Result<(), Error>> },
     Refuse { spool_id: String, seq: Seq, reply: oneshot::Sender<Result<(), Error>> },
     Read { after: Seq, limits: PageLimits, reply: oneshot::Sender<Result<Page, Error>> },
     Close { reply: oneshot::Sender<Result<(), Error>> },
@@ -86,6 +86,7 @@ impl Status {
                 .map(|(reason, &count)| (reason.name().to_owned(), count))
                 .collect(),
             oldest_at_ns: self.oldest_at_ns,
+            acknowledged_here: None,
         }
     }
 
@@ -100,7 +101,7 @@ struct Group {
     appends: Vec<Append>,
     records: usize,
     bytes: usize,
-    acknowledge: Vec<(String, Seq)>,
+    acknowledge: Vec<Confirmed>,
     lose: Vec<(String, Seq, DropReason)>,
     done: Vec<oneshot::Sender<Result<(), Error>>>,
 }
@@ -188,8 +189,8 @@ impl Worker {
                     group.bytes += append.permit.num_permits();
                     group.appends.push(append);
                 }
-                Ok(Command::Acknowledge { spool_id, up_to, reply }) => {
-                    group.acknowledge.push((spool_id, up_to));
+                Ok(Command::Acknowledge { confirmed, reply }) => {
+                    group.acknowledge.push(confirmed);
                     group.done.push(reply);
                 }
                 Ok(Command::Refuse { spool_id, seq, reply }) => {

@@ -151,7 +151,7 @@ impl Http {
 impl Http {
     /// The batch in JSON, and whether it is packed.
     async fn body(&self, batch: &Batch) -> Result<(Vec<u8>, bool), String> {
-        let plain = serde_json::to_vec(batch).map_err(|cause| cause.to_string())?;
+        let plain = batch.to_json(&self.target()).map_err(|cause| cause.to_string())?;
         if !self.0.gzip || plain.len() < PACK_FROM_BYTES {
             return Ok((plain, false));
         }
@@ -249,7 +249,12 @@ fn unavailable(words: String) -> SendError {
 fn refused(status: StatusCode, answer: &[u8]) -> SendError {
     match serde_json::from_slice::<Refusal>(answer) {
         Ok(refusal) => SendError::Refused { refused: Some(refusal.refused), words: cut(&refusal.error) },
-        Err(_) => SendError::Refused { refused: None, words: words(status, answer) },
+        // Smaller batches may pass whoever said this.
+        Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => {
+            SendError::Refused { refused: None, words: words(status, answer) }
+        }
+        // A receiver says what it refuses. Others say so of a request that was broken on its way, which no record pays for.
+        Err(_) => unavailable(words(status, answer)),
     }
 }
 

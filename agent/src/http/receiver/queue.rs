@@ -60,7 +60,8 @@ impl From<Error> for ApiError {
             Error::Invalid(words) => Self::Invalid(words),
             Error::TooLarge { .. } => Self::Oversized(error.to_string()),
             Error::TooMany(words) => Self::Conflict(words),
-            Error::Full(words) => Self::QueueFull(words),
+            // Who produces is told how soon: see `produce`.
+            Error::Full(words) => Self::QueueFull { words, retry_after_s: 1 },
             Error::Busy => Self::Busy { retry_after_s: 1 },
             Error::Unknown(words) => Self::NotInQueue(words),
             Error::Disk(why) => Self::Degraded { why, retry_after_s: DISK_RETRY_S },

@@ -22,6 +22,7 @@ use crate::queue::{self, Queue};
 use crate::receiver::{fleet::Fleet, ingest};
 use crate::store::{self, Store};
 
+mod packed;
 mod queue_routes;
 mod stream;
 

@@ -115,6 +115,7 @@ fn status() -> Status {
                 spooled_bytes: 4_096,
                 dropped: BTreeMap::from([("spool_full".to_owned(), 2), ("refused".to_owned(), 0)]),
                 oldest_at_ns: Some(0),
+                acknowledged_here: None,
             }),
             lag_ms: Some(200_000),
             degraded: Some("no space left on device".to_owned()),

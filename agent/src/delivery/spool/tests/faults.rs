@@ -20,7 +20,7 @@ async fn power_loss(seed: u64, lying: bool) -> Result<(), String> {
         acked.push((seq, record));
         if round % 7 == 6 {
             let up_to = acked[random.below(acked.len())].0;
-            match spool.acknowledge(&id, up_to).await {
+            match spool.acknowledge(&id, up_to, "r").await {
                 // From here on these may be there or not: nobody was told.
                 Err(_) => {
                     deleted = deleted.max(up_to);

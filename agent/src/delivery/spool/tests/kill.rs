@@ -27,7 +27,7 @@ async fn child_appends_until_it_is_killed() {
         out.flush().unwrap();
         drop(out);
         if round % 10 == 9 {
-            spool.acknowledge(&id, seqs.start - 15).await.unwrap();
+            spool.acknowledge(&id, seqs.start - 15, "r").await.unwrap();
             println!("deleted {}", seqs.start - 15);
         }
     }

@@ -89,7 +89,7 @@ async fn play(ops: Vec<Op>) {
             }
             Op::Acknowledge(index) => {
                 let Some(&(up_to, _)) = model.records.get(index) else { continue };
-                spool.acknowledge(&id, up_to).await.unwrap();
+                spool.acknowledge(&id, up_to, "r").await.unwrap();
                 model.acknowledged += model.records.iter().filter(|(seq, _)| *seq <= up_to).count() as u64;
                 model.records.retain(|(seq, _)| *seq > up_to);
             }

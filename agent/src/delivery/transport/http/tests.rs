@@ -1,5 +1,7 @@
 //! The transport against real servers on loopback that answer as receivers, proxies and liars do.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::time::Duration;
 
 use axum::Router;
@@ -26,6 +28,7 @@ fn batch() -> Batch {
         first_seq: 1,
         accounts: Accounts::default(),
         records: vec![RawValue::from_string("{\"a\": 1}".to_owned()).unwrap()],
+        confirmed_by: BTreeMap::new(),
     }
 }
 
@@ -61,6 +64,77 @@ async fn a_batch_goes_out_and_an_acknowledgement_comes_back() {
 }
 
 #[tokio::test]
+async fn each_receiver_is_told_what_it_confirmed_itself() {
+    let seen = |body: Bytes| async move {
+        let batch: Batch = serde_json::from_slice(&body).unwrap();
+        let (all, here) = (batch.accounts.acknowledged, batch.accounts.acknowledged_here.unwrap());
+        serde_json::to_string(&Ack { acked_seq: all, stored: here, duplicates: 0 }).unwrap()
+    };
+    let mut batch = batch();
+    batch.accounts.acknowledged = 12;
+    let receivers = [7, 5, 0].map(|_| serve(Router::new().route("/api/v1/ingest", post(seen))));
+    for (receiver, count) in receivers.into_iter().zip([Some(7), Some(5), None]) {
+        let receiver = receiver.await;
+        if let Some(count) = count {
+            batch.confirmed_by.insert(receiver.target(), count);
+        }
+        let ack = receiver.send(&batch).await.unwrap();
+        assert_eq!((ack.acked_seq, ack.stored), (12, count.unwrap_or(0)));
+    }
+    // Nothing else is in it than in any batch.
+    let (mut theirs, ours) = (batch.to_json("nobody").unwrap(), serde_json::to_vec(&batch).unwrap());
+    let told = b",\"acknowledged_here\":0";
+    let at = theirs.windows(told.len()).position(|window| window == told).unwrap();
+    theirs.drain(at..at + told.len());
+    assert_eq!(String::from_utf8(theirs).unwrap(), String::from_utf8(ours).unwrap());
+}
+
+#[tokio::test]
+async fn a_large_batch_goes_packed_and_a_small_one_as_it_is() {
+    // Answers with how the batch came and how long it was: 500, so that its words come back.
+    let seen = |headers: axum::http::HeaderMap, body: Bytes| async move {
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap().to_owned());
+        let mut plain = body.to_vec();
+        if encoding.is_some() {
+            plain.clear();
+            flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+        }
+        let batch: Batch = serde_json::from_slice(&plain).unwrap();
+        let words =
+            format!("{} of {} as {encoding:?}: {}", body.len(), plain.len(), batch.records[0].get().len());
+        (axum::http::StatusCode::INTERNAL_SERVER_ERROR, words)
+    };
+    let router = Router::new().route("/api/v1/ingest", post(seen));
+    let packing = serve(router.clone()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let plain = Http::new(&url, Duration::from_secs(1), false, Credentials::default()).unwrap();
+    let small = batch().to_json("anybody").unwrap().len();
+    let sent = |http: Http, length: usize| async move {
+        let text = format!("\"{}\"", "a".repeat(length));
+        let batch = Batch { records: vec![RawValue::from_string(text).unwrap()], ..batch() };
+        let size = batch.to_json("anybody").unwrap().len();
+        let words = http.send(&batch).await.unwrap_err().to_string();
+        let (came, rest) =
+            words.strip_prefix("500 Internal Server Error: ").unwrap().split_once(' ').unwrap();
+        assert_eq!(rest.split_once(": ").unwrap().1, (length + 2).to_string());
+        (size, came.parse::<usize>().unwrap(), rest.contains("gzip"))
+    };
+    // The envelope takes `small` less the eight characters of its record; a text has two quotes.
+    let exactly = PACK_FROM_BYTES - (small - 8) - 2;
+    let (size, came, packed) = sent(packing.clone(), exactly).await;
+    assert_eq!((size, packed), (PACK_FROM_BYTES, true));
+    assert!(came < size / 2, "{came} of {size}");
+    let (size, came, packed) = sent(packing.clone(), 1 << 20).await;
+    assert!(packed && came < size / 50, "{came} of {size}");
+    assert_eq!(sent(packing, exactly - 1).await, (PACK_FROM_BYTES - 1, PACK_FROM_BYTES - 1, false));
+    // The control: where it is turned off nothing is packed.
+    let (size, came, packed) = sent(plain, 1 << 20).await;
+    assert_eq!((came, packed), (size, false));
+}
+
+#[tokio::test]
 async fn only_an_acknowledgement_is_one() {
     let cases = [
         (200, ""),
@@ -90,9 +164,12 @@ async fn refusals_say_what_they_refuse() {
             other => panic!("{other:?}"),
         }
     }
-    for status in [400, 413, 422] {
+    let judged = judge(413, &[], "a proxy's words").await;
+    assert!(matches!(judged, Err(SendError::Refused { refused: None, .. })), "{judged:?}");
+    // Of a batch that was cut on its way this is said too, and the next time it may be whole.
+    for status in [400, 422] {
         let judged = judge(status, &[], "a proxy's words").await;
-        assert!(matches!(judged, Err(SendError::Refused { refused: None, .. })), "{judged:?}");
+        assert!(matches!(judged, Err(SendError::Unavailable { .. })), "{judged:?}");
     }
 }
 

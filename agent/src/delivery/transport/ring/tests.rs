@@ -99,6 +99,7 @@ fn batch() -> Batch {
         first_seq: 1,
         accounts: Accounts::default(),
         records: Vec::new(),
+        confirmed_by: std::collections::BTreeMap::new(),
     }
 }
 

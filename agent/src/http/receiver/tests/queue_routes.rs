@@ -207,11 +207,24 @@ async fn full_is_429_with_a_time_and_nothing_kept() {
     assert_eq!(produce(&receiver, "topic=t&partition=0", "2000th").await.status, StatusCode::OK);
     for _ in 0..3 {
         let full = produce(&receiver, "topic=t&partition=0", "2001st").await;
-        assert_eq!((full.status, full.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+        assert_eq!((full.status, full.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "10"));
         assert!(full.text().contains("2000 of 2000"), "{}", full.text());
     }
     let verbose = get(&receiver.router, "/topics?verbose=true").await.json();
     assert_eq!(verbose["t"]["partitions"][0]["records"], 2_000);
+    // A consumer takes 500 and keeps on: at 50 a second over the last ten, 80 records have room within two.
+    let pulled = get(&receiver.router, "/consume?topic=t&partition=0&group=g&max=500").await.json();
+    let ids: Vec<_> =
+        pulled["messages"].as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
+    let acked = post(&receiver.router, "/ack?topic=t&group=g", json!({ "ids": ids }).to_string()).await;
+    assert_eq!(acked.status, StatusCode::OK, "{}", acked.text());
+    let batch = |count: usize| json!({ "messages": vec![json!({ "payload": "x" }); count] }).to_string();
+    assert_eq!(post(&receiver.router, path, batch(500)).await.status, StatusCode::OK);
+    for (count, retry_after) in [(80, "2"), (1, "1"), (1_900, "10")] {
+        let full = post(&receiver.router, path, batch(count)).await;
+        let told = (full.status, full.header("retry-after"));
+        assert_eq!(told, (StatusCode::TOO_MANY_REQUESTS, retry_after), "{count}");
+    }
 }
 
 #[tokio::test]

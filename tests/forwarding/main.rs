@@ -1,179 +1,21 @@
-//! Node and receiver as processes: what was acknowledged arrives once, whatever is killed and however long the
-//! receiver is away.
+//! Node and receiver as processes: what was acknowledged arrives once, whatever is killed, however long the receiver is
+//! away, and whatever the line between them does.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 #![expect(clippy::disallowed_methods, reason = "kills processes in real time")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+mod line;
+mod pair;
+
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
-use sextant::store::{self, Record, Store};
+use sextant::store::Record;
 use sextant_tests::role::{Role, eventually};
 
-/// A node and its receiver, each with a directory and an address that survive it.
-struct Pair {
-    dir: tempfile::TempDir,
-    receiver: Option<Role>,
-    node: Option<Role>,
-    receiver_address: String,
-    node_address: String,
-    config: PathBuf,
-}
-
-impl Pair {
-    fn start(config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let receiver = Role::start("receiver", &dir.path().join("receiver"), &[]).unwrap();
-        let receiver_address = receiver.address().to_owned();
-        let file = dir.path().join("node.toml");
-        std::fs::write(&file, config).unwrap();
-        let mut pair = Self {
-            receiver: Some(receiver),
-            node: None,
-            node_address: "127.0.0.1:0".to_owned(),
-            receiver_address,
-            config: file,
-            dir,
-        };
-        pair.start_node();
-        pair.node_address = pair.node.as_ref().unwrap().address().to_owned();
-        pair
-    }
-
-    fn start_node(&mut self) {
-        let url = format!("http://{}", self.receiver_address);
-        let (config, socket) = (self.config.to_str().unwrap(), self.dir.path().join("node.sock"));
-        let socket = socket.to_str().unwrap();
-        let args = ["--receiver", &url, "--interval", "100ms", "--unix-socket", socket, "--config", config];
-        let dir = self.dir.path().join("node");
-        self.node = Some(again(|| Role::start_on("node", &self.node_address, &dir, &args)));
-    }
-
-    fn start_receiver(&mut self) {
-        let dir = self.dir.path().join("receiver");
-        self.receiver = Some(again(|| Role::start_on("receiver", &self.receiver_address, &dir, &[])));
-    }
-
-    /// The receiver's own words on the one node.
-    fn node_at_receiver(&self) -> Result<Value> {
-        let nodes = get(&format!("http://{}/api/v1/nodes", self.receiver_address))?;
-        ensure!(nodes["nodes"].as_array().is_some_and(|nodes| nodes.len() == 1), "{nodes}");
-        Ok(nodes["nodes"][0].clone())
-    }
-
-    /// Stops the node, which empties its spool, and the receiver; returns what is on the receiver's disk.
-    fn stop(mut self) -> (Value, Vec<Record>) {
-        assert_eq!(self.node.take().unwrap().stop().unwrap(), Some(0));
-        let node = self.node_at_receiver().unwrap();
-        assert_eq!(self.receiver.take().unwrap().stop().unwrap(), Some(0));
-        (node, stored(&self.dir.path().join("receiver/data")))
-    }
-}
-
-/// The port is free again at once, but for a moment a client's connection may sit on it.
-fn again(start: impl FnMut() -> Result<Role>) -> Role {
-    eventually(Duration::from_secs(20), "it starts again where it was", start).unwrap()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-fn get(url: &str) -> Result<Value> {
-    runtime().block_on(async {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
-        Ok(client.get(url).send().await?.error_for_status()?.json().await?)
-    })
-}
-
-/// Every record in a receiver's data directory.
-fn stored(data: &Path) -> Vec<Record> {
-    runtime().block_on(async {
-        let store = Store::open(data, &store::Config::default(), store::Metrics::default()).unwrap();
-        let (mut records, mut after) = (Vec::new(), 0);
-        loop {
-            let page = store.read(after, 1_000, 1 << 20).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            records.extend(page);
-        }
-        store.close().await;
-        records
-    })
-}
-
-/// How often each posted number is among the records.
-fn posted(records: &[Record]) -> BTreeMap<u64, u64> {
-    let mut counts = BTreeMap::new();
-    for record in records.iter().filter(|record| record.kind == "bss_posted") {
-        let record: Value = serde_json::from_slice(&record.bytes).unwrap();
-        *counts.entry(record["body"]["nr_queued"].as_u64().unwrap()).or_default() += 1;
-    }
-    counts
-}
-
-/// Clients that post numbers to a node and remember which it acknowledged. A number is posted once: what a dying
-/// node did with it nobody can say.
-struct Load {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<u64>>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(node: &str, clients: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (acknowledged, next) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(1)));
-        let threads = (0..clients).map(|_| {
-            let (stop, acknowledged, next) = (stop.clone(), acknowledged.clone(), next.clone());
-            let url = format!("http://{node}/api/v1/metrics");
-            std::thread::spawn(move || {
-                runtime().block_on(async {
-                    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
-                    while !stop.load(Ordering::Relaxed) {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        let sent = client.post(&url).json(&json!({ "nr_queued": number })).send().await;
-                        match sent {
-                            Ok(answer) if answer.status() == 200 => acknowledged.lock().unwrap().push(number),
-                            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-                        }
-                    }
-                });
-            })
-        });
-        Self { threads: threads.collect(), stop, acknowledged }
-    }
-
-    fn count(&self) -> usize {
-        self.acknowledged.lock().unwrap().len()
-    }
-
-    fn stop(self) -> Vec<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().unwrap();
-        }
-        std::mem::take(&mut self.acknowledged.lock().unwrap())
-    }
-}
-
-/// Each stream number once, each acknowledged number once, no number twice.
-fn check(acknowledged: &[u64], records: &[Record]) -> Result<()> {
-    let mut seqs: Vec<_> = records.iter().map(|record| (record.stream, record.seq)).collect();
-    seqs.sort_unstable();
-    ensure!(seqs.windows(2).all(|pair| pair[0] != pair[1]), "a sequence number is stored twice");
-    let counts = posted(records);
-    let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
-    ensure!(doubled.is_empty(), "stored more than once: {doubled:?}");
-    let lost: Vec<_> = acknowledged.iter().filter(|number| !counts.contains_key(number)).collect();
-    ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    Ok(())
-}
+use self::pair::{Load, Pair, again, check, get, posted, runtime, stored};
 
 #[test]
 fn fifty_kills_of_node_and_receiver_lose_and_double_nothing() {
@@ -310,6 +152,13 @@ fn of_two_receivers_the_other_one_takes_over_and_gives_back() {
     taken_by(&|url| url == home_url);
     let acknowledged = load.stop();
     assert_eq!(node.stop().unwrap(), Some(0));
+    // Each of them can say where every record is, though neither has all.
+    for address in &addresses {
+        let nodes = get(&format!("http://{address}/api/v1/nodes")).unwrap();
+        assert_eq!(nodes["nodes"][0]["adds_up"], true, "{address}: {nodes}");
+    }
+    let told = get(&format!("http://{}/api/v1/nodes", addresses[home])).unwrap();
+    assert!(told["nodes"][0]["elsewhere"].as_u64() > Some(0), "{told}");
     let mut all = Vec::new();
     for (name, role) in receivers {
         assert_eq!(role.unwrap().stop().unwrap(), Some(0));
