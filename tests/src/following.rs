@@ -27,7 +27,7 @@ pub struct Following {
 }
 
 impl Following {
-    /// Starts it over one hierarchy and waits for its first map.
+    /// Starts it over one hierarchy and waits until the kernel was asked and there is a map.
     ///
     /// # Errors
     /// No runtime, or no map.
@@ -41,6 +41,10 @@ impl Following {
         let cancel = CancellationToken::new();
         let task = Some(runtime.spawn(run(source, || 1, out, health_out, cancel.clone())));
         let mut this = Self { runtime, task, maps, health, registry, cancel };
+        let asked = this.health.wait_for(|health| !health.is_empty());
+        let asked =
+            async { tokio::time::timeout(Duration::from_secs(60), asked).await.map(|asked| asked.is_ok()) };
+        ensure!(this.runtime.block_on(asked)?, "the source has ended");
         this.until(Duration::from_secs(30), |map| {
             ensure!(map.at_ns != 0, "no map yet");
             Ok(())

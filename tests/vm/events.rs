@@ -273,8 +273,10 @@ fn events_that_are_not_permitted_are_a_lack_and_no_failure() -> Result<()> {
         ensure!(pods.contains(&format!("\"pid\":{pid},")) && !pods.contains("\"churn\""), "{pods}");
         Ok(())
     })?;
-    let status = ask("/status?format=json")?;
-    let lack = "processes appear late, at the next walk of /proc: this kernel does not permit it";
-    ensure!(status.contains(lack), "{status}");
-    Ok(())
+    eventually(Duration::from_secs(60), "what it lacks", || {
+        let status = ask("/status?format=json")?;
+        let lack = "processes appear late, at the next walk of /proc: this kernel does not permit it";
+        ensure!(status.contains(lack), "{status}");
+        Ok(())
+    })
 }

@@ -99,7 +99,8 @@ pub async fn run(
         })
         .await?;
         source = back;
-        if turn != Turn::Events {
+        // Until the kernel was asked nobody knows what this source lacks.
+        if !matches!(turn, Turn::First | Turn::Events) {
             health.send_replace(source.health());
         }
         pace.did(turn, map.is_some().then_some(took));
