@@ -140,11 +140,17 @@ pub struct Receiver {
     pub listen: Vec<String>,
     /// Where the store lives.
     pub data_dir: PathBuf,
+    /// Also take batches that nodes put into the queue themselves (`[forward.jetstream]`).
+    pub nodes_from_queue: bool,
 }
 
 impl Default for Receiver {
     fn default() -> Self {
-        Self { listen: vec!["127.0.0.1:8080".to_owned()], data_dir: "/var/lib/sextant/receiver".into() }
+        Self {
+            listen: vec!["127.0.0.1:8080".to_owned()],
+            data_dir: "/var/lib/sextant/receiver".into(),
+            nodes_from_queue: false,
+        }
     }
 }
 

@@ -56,6 +56,10 @@ pub const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Records that one pull gets at most.
 pub const MAX_PULL: usize = 1_000;
 
+/// The topic of nodes' own batches. Nobody names it over HTTP: what is in it came with the servers' credentials, and is
+/// stored as what a node sent.
+pub const NODES: &str = "sextant.nodes";
+
 /// Topics, dead-letter topics included: they are labels of metrics and rows of one table.
 pub const MAX_TOPICS: usize = 256;
 

@@ -6,7 +6,9 @@
 
 mod cluster;
 mod embedded;
+mod nodes;
 mod place;
 mod promises;
+mod secrets;
 mod servers;
 mod stream;

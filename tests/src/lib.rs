@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod faulty;
 pub mod following;
 pub mod hand_made;
+pub mod keep_alive;
 pub mod mariadb;
 pub mod nats;
 pub mod netns;

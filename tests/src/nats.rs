@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts processes, and waits in real time")]
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -30,11 +30,24 @@ pub struct Servers {
     pub sync_interval: &'static str,
     /// Whoever connects names `sextant` and [`PASSWORD`].
     pub password: bool,
+    /// The name by which leaves know their JetStream; empty is none.
+    pub domain: &'static str,
+    /// More lines of each server's configuration.
+    pub more: String,
+    /// Clients speak TLS, as those lines say.
+    pub tls: bool,
 }
 
 impl Default for Servers {
     fn default() -> Self {
-        Self { count: 1, sync_interval: "always", password: false }
+        Self {
+            count: 1,
+            sync_interval: "always",
+            password: false,
+            domain: "",
+            more: String::new(),
+            tls: false,
+        }
     }
 }
 
@@ -43,7 +56,49 @@ pub struct Nats {
     /// One process each; none where it was killed.
     servers: Vec<Option<Child>>,
     ports: Vec<Ports>,
+    scheme: &'static str,
     dir: tempfile::TempDir,
+}
+
+/// A server without records of its own, between clients and the one that it leads to; gone when dropped.
+pub struct Leaf {
+    server: Child,
+    /// Where clients connect.
+    pub url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Leaf {
+    /// Starts a leaf of the server whose `leafnodes` listen on this port of loopback.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(hub: u16) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let port = free_port()?;
+        let remote = format!("remotes: [ {{ url: \"nats-leaf://127.0.0.1:{hub}\" }} ]");
+        let text = format!("server_name: leaf\nlisten: \"127.0.0.1:{port}\"\nleafnodes {{ {remote} }}\n");
+        fs::write(dir.path().join("n0.conf"), text)?;
+        let server = launch(dir.path(), 0)?;
+        let url = format!("nats://127.0.0.1:{port}");
+        eventually(PATIENCE, "the leaf listens", || Ok(TcpStream::connect(("127.0.0.1", port)).map(drop)?))?;
+        Ok(Self { server, url, _dir: dir })
+    }
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,9 +127,11 @@ impl Nats {
             ports.iter().map(|ports| format!("\"nats://127.0.0.1:{}\"", ports.cluster)).collect();
         for (n, ports) in ports.iter().enumerate() {
             let Ports { client, monitor, cluster } = ports;
+            let domain =
+                if how.domain.is_empty() { String::new() } else { format!(", domain: {}", how.domain) };
             let mut text = format!(
                 "server_name: n{n}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\nmax_payload: 2MB\n\
-                 jetstream {{ store_dir: \"{}\", sync_interval: {}, max_file_store: 64GB, max_mem: 64MB }}\n",
+                 jetstream {{ store_dir: \"{}\", sync_interval: {}, max_file_store: 64GB, max_mem: 64MB{domain} }}\n",
                 dir.path().join(format!("data{n}")).display(),
                 how.sync_interval,
             );
@@ -87,9 +144,11 @@ impl Nats {
                     routes.join(", ")
                 );
             }
+            text += &how.more;
             fs::write(dir.path().join(format!("n{n}.conf")), text)?;
         }
-        let mut this = Self { servers: (0..how.count).map(|_| None).collect(), ports, dir };
+        let scheme = if how.tls { "tls" } else { "nats" };
+        let mut this = Self { servers: (0..how.count).map(|_| None).collect(), ports, scheme, dir };
         for n in 0..how.count {
             this.servers[n] = Some(launch(this.dir.path(), n)?);
         }
@@ -185,9 +244,9 @@ impl Nats {
         Ok(kill_process(Pid::from_child(child), if frozen { Signal::STOP } else { Signal::CONT })?)
     }
 
-    /// Where clients connect: `nats://127.0.0.1:41234`, one each.
+    /// Where clients connect: `nats://127.0.0.1:41234`, one each, or `tls://`.
     pub fn urls(&self) -> Vec<String> {
-        self.ports.iter().map(|ports| format!("nats://127.0.0.1:{}", ports.client)).collect()
+        self.ports.iter().map(|ports| format!("{}://127.0.0.1:{}", self.scheme, ports.client)).collect()
     }
 
     /// Where they tell of themselves.

@@ -24,6 +24,8 @@ pub(crate) struct Args {
 enum What {
     /// One sample of a scheduler's variables: lookups by system call, bpftool
     Bss,
+    /// From node to receiver: how soon, a fleet of a hundred nodes, a long backlog, a far receiver
+    Delivery,
     /// Network anomalies: how exact, what they cost; netem where the kernel has it
     Network,
     /// The whole node process at rest and under 50 clients
@@ -46,6 +48,7 @@ impl What {
     const fn name(self) -> &'static str {
         match self {
             Self::Bss => "bss",
+            Self::Delivery => "delivery",
             Self::Network => "network",
             Self::Node => "node",
             Self::Pods => "pods",
@@ -65,7 +68,7 @@ impl What {
             Self::Queue => &[("redis-server", "redis-server")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Stress => &[("stress-ng", "stress-ng")],
-            Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
+            Self::Delivery | Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
 }
@@ -87,7 +90,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without nats-server: {error:#}"),
         }
     }
-    if matches!(args.what, What::Network | What::Node | What::Queue | What::Stress) {
+    if matches!(args.what, What::Delivery | What::Network | What::Node | What::Queue | What::Stress) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();

@@ -24,6 +24,8 @@ use crate::store::{self, Store};
 use crate::task::{Phase, Supervisor};
 use crate::telemetry;
 
+mod nodes;
+
 /// For batches that are under way when the receiver stops.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,16 @@ pub async fn run(config: Config) -> Result<()> {
         sources: health::joined(&mut supervisor, ours, reloaded),
         draining: draining.clone(),
     });
+    if config.receiver.nodes_from_queue {
+        let (queue, ingest, token) = (queue.clone(), Arc::clone(&ingest), supervisor.token(Phase::Http));
+        supervisor.critical(Phase::Http, "nodes' batches", async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = nodes::take(queue, ingest) => {}
+            }
+            Ok::<_, Infallible>(())
+        });
+    }
     let state =
         ReceiverState::new(common.clone(), ingest, Door::new(queue.clone(), config.queue.max_streams));
     let (timed, token) = (queue.clone(), supervisor.token(Phase::Http));

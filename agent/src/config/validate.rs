@@ -31,6 +31,15 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
             errors.push(format!("[forward.tls]: `{url}` would go without TLS; https:// in its place?"));
         }
     }
+    let jetstream = &config.forward.jetstream;
+    if !jetstream.servers.is_empty() {
+        if let Err(error) = jetstream.check() {
+            errors.push(format!("[forward.jetstream] {error}"));
+        }
+        if !receivers.is_empty() {
+            errors.push("[forward]: receivers or jetstream, not both".to_owned());
+        }
+    }
     if let Err(error) = config.http.tls.wanted() {
         errors.push(format!("[http.tls] {error}"));
     }

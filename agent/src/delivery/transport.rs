@@ -1,8 +1,9 @@
-//! How a batch reaches a receiver: a seam, with HTTP behind it and in tests a line that drops, delays and lies.
+//! How a batch reaches a receiver: a seam, with HTTP or JetStream behind it and in tests a line that drops, delays and lies.
 //!
 //! [`ring`] makes one of several.
 
 pub mod http;
+pub mod jetstream;
 pub mod ring;
 
 use std::future::Future;

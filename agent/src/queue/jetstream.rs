@@ -112,12 +112,25 @@ impl JetStream {
     /// # Errors
     /// [`Error::Config`], [`Error::Servers`]: they are not there, too old, or acknowledge what they do not sync.
     pub async fn open(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+        Self::open_with(config, metrics, false).await
+    }
+
+    /// As [`JetStream::open`], for one who only produces: it makes and changes no topic, and the server that it is
+    /// connected to may have no JetStream of its own, as a leaf.
+    ///
+    /// # Errors
+    /// As [`JetStream::open`].
+    pub async fn open_as_guest(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+        Self::open_with(config, metrics, true).await
+    }
+
+    async fn open_with(config: &Config, metrics: Metrics, guest: bool) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
         let settings = &config.jetstream;
         let (client, connections) = connect::connect(settings).await.map_err(Error::Servers)?;
         let server = client.server_info();
         durability::check_version(&server.version).map_err(Error::Servers)?;
-        if !server.jetstream {
+        if !guest && !server.jetstream {
             let name = server.server_name;
             return Err(Error::Servers(format!(
                 "{name} has no JetStream: set `jetstream {{ ... }}` in its configuration"
@@ -127,7 +140,7 @@ impl JetStream {
             Verdict::Safe => {}
             Verdict::Unsafe(words) | Verdict::Unknown(words) => return Err(Error::Servers(words)),
         }
-        let core = Core::new(Api { client }, connections, config.clone(), metrics);
+        let core = Core::new(Api::new(client, &settings.domain), connections, config.clone(), metrics, guest);
         let desks =
             Desks { open: Mutex::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() };
         Ok(Self {

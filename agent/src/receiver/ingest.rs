@@ -99,6 +99,7 @@ pub struct Metrics {
     batches: Counter,
     refused_batches: Counter,
     posted_records: Counter,
+    left_out_records: Counter,
 }
 
 impl Metrics {
@@ -108,6 +109,11 @@ impl Metrics {
         registry.register("ingest_batches", "Batches stored", this.batches.clone());
         registry.register("ingest_refused_batches", "Batches not taken", this.refused_batches.clone());
         registry.register("ingest_posted_records", "BSS records posted here", this.posted_records.clone());
+        registry.register(
+            "ingest_left_out_records",
+            "Records that cannot be read, of batches whose nodes could not be told",
+            this.left_out_records.clone(),
+        );
         this
     }
 }
@@ -151,6 +157,29 @@ impl Ingest {
             Err(_) => self.metrics.refused_batches.inc(),
         };
         result
+    }
+
+    /// As [`Ingest::ingest`], for a batch whose node is not there to be told: records that cannot be read are left out, and
+    /// counted; the others are stored.
+    ///
+    /// # Errors
+    /// [`IngestError`] but for [`IngestError::Record`]; some of it may be stored then, and is once more no harm.
+    pub async fn ingest_readable(&self, body: Vec<u8>) -> Result<(), IngestError> {
+        let mut parts = vec![body];
+        while let Some(body) = parts.pop() {
+            match self.ingest(body.clone()).await {
+                Ok(_) => {}
+                Err(IngestError::Record { index, words }) => {
+                    warn!(index, "a record of a node's batch cannot be read, left out: {words}");
+                    self.metrics.left_out_records.inc();
+                    let around = tokio::task::spawn_blocking(move || around(&body, index));
+                    let around = around.await.map_err(|cause| IngestError::Invalid(cause.to_string()))??;
+                    parts.extend(around.into_iter().rev());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Stores records that were posted here; `sender` is the peer's address or the name its key has.
@@ -245,6 +274,31 @@ fn refuse(cause: &store::Error) -> IngestError {
         }
         _ => IngestError::Storage { words: cause.to_string(), retry_after_s: BUSY_RETRY_S },
     }
+}
+
+/// What is before a record of a batch and what is behind it, as batches.
+fn around(body: &[u8], index: usize) -> Result<Vec<Vec<u8>>, IngestError> {
+    let invalid = |cause: serde_json::Error| IngestError::Invalid(format!("no batch: {cause}"));
+    let mut before: Batch = serde_json::from_slice(body).map_err(invalid)?;
+    let behind = before.records.split_off(index.saturating_add(1).min(before.records.len()));
+    before.records.truncate(index);
+    let gone = before.records.len() as u64 + 1;
+    // What was before it is stored by then.
+    let mut accounts = before.accounts.clone();
+    accounts.acknowledged = accounts.acknowledged.saturating_add(gone);
+    accounts.spooled = accounts.spooled.saturating_sub(gone);
+    let behind = Batch {
+        version: before.version,
+        node: before.node.clone(),
+        boot_id: before.boot_id.clone(),
+        spool_id: before.spool_id.clone(),
+        first_seq: before.first_seq.saturating_add(gone),
+        accounts,
+        records: behind,
+        confirmed_by: before.confirmed_by.clone(),
+    };
+    let parts = [before, behind].into_iter().filter(|batch| !batch.records.is_empty());
+    parts.map(|batch| serde_json::to_vec(&batch).map_err(invalid)).collect()
 }
 
 fn check(body: &[u8]) -> Result<Checked, IngestError> {

@@ -13,6 +13,7 @@ use crate::store::{self, Store};
 
 mod elsewhere;
 mod pods;
+mod readable;
 
 const NOW_NS: i64 = 1_750_000_000_000_000_000;
 

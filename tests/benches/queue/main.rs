@@ -13,7 +13,7 @@
 )]
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use sextant::queue::{self, NewMessage, Produce, Queue};
+use sextant_tests::keep_alive::{self, Connection};
 use sextant_tests::role::Role;
 
 use self::nats::JetStream;
@@ -81,11 +82,18 @@ fn main() -> Result<()> {
 
     println!("single records, {CONNECTIONS} connections:");
     let payload = format!("{{\"payload\":\"{}\"}}", "x".repeat(RECORD_BYTES));
-    let rate = many(CONNECTIONS, |n| {
-        let one = self::request("POST", &format!("/produce?topic=single&partition={}", n % 4), &payload);
-        http(receiver.address(), &one, 1)
-    })?;
+    let single = |receiver: &Role| {
+        many(CONNECTIONS, |n| {
+            let one = self::request("POST", &format!("/produce?topic=single&partition={}", n % 4), &payload);
+            http(receiver.address(), &one, 1)
+        })
+    };
+    // A queue that is kept up with holds little; this one holds every batch, and more than a start after a crash reads.
+    let fresh = Role::start("receiver", &dir.path().join("fresh"), &["--config", config])?;
+    let rate = single(&fresh)?;
     println!("  queue, over HTTP               {rate:>10.0} requests/s  (goal: 12,000)");
+    ensure!(fresh.stop()? == Some(0), "the receiver failed");
+    println!("  the same behind the batches    {:>10.0} requests/s", single(&receiver)?);
     if let Some(redis) = &redis {
         let single = xadd();
         let theirs = many(CONNECTIONS, |_| redis.load(&single, 1))?;
@@ -163,9 +171,7 @@ fn library(dir: &Path) -> Result<f64> {
 }
 
 fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
-    (head + body).into_bytes()
+    keep_alive::request(method, path, "", body.as_bytes())
 }
 
 fn batch_body(count: usize) -> String {
@@ -182,45 +188,6 @@ fn http(address: &str, request: &[u8], records: usize) -> Result<usize> {
         count += records;
     }
     Ok(count)
-}
-
-/// A keep-alive connection.
-struct Connection {
-    writer: TcpStream,
-    reader: BufReader<TcpStream>,
-    body: Vec<u8>,
-}
-
-impl Connection {
-    fn open(address: &str) -> Result<Self> {
-        let writer = TcpStream::connect(address)?;
-        writer.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::with_capacity(64 << 10, writer.try_clone()?), writer, body: Vec::new() })
-    }
-
-    /// The body of an answer that is a success.
-    fn ask(&mut self, request: &[u8]) -> Result<&str> {
-        self.writer.write_all(request)?;
-        let (mut line, mut status, mut length) = (String::new(), String::new(), 0);
-        loop {
-            line.clear();
-            ensure!(self.reader.read_line(&mut line)? > 0, "the receiver closed the connection");
-            if status.is_empty() {
-                line.clone_into(&mut status);
-            }
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        self.body.resize(length, 0);
-        self.reader.read_exact(&mut self.body)?;
-        let body = std::str::from_utf8(&self.body)?;
-        ensure!(status.contains(" 200 "), "{}: {body}", status.trim());
-        Ok(body)
-    }
 }
 
 /// What is produced comes out.

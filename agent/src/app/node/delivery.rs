@@ -17,7 +17,9 @@ use crate::delivery::forwarder::{Forwarder, Sender};
 use crate::delivery::spool::Spool;
 use crate::delivery::spool::SpoolMetrics;
 use crate::delivery::status::StatusDoor;
+use crate::delivery::transport::Transport;
 use crate::delivery::transport::http::{Credentials, Http};
+use crate::delivery::transport::jetstream::JetStream;
 use crate::delivery::transport::ring::{Ring, RingMetrics, Times};
 use crate::http::node::DeliveryView;
 use crate::task::{Phase, Supervisor};
@@ -36,7 +38,8 @@ pub(super) fn start(
     registry: &mut Registry,
     reload: &mut Reload,
 ) -> Result<Delivery> {
-    if config.forward.receivers.is_empty() {
+    let forward = &config.forward;
+    if forward.receivers.is_empty() && forward.jetstream.servers.is_empty() {
         return Ok(Delivery { spool: None, view: Arc::new(|_| crate::api::status::Delivery::default()) });
     }
     let dir = &config.node.data_dir;
@@ -45,7 +48,16 @@ pub(super) fn start(
     let spool = Spool::open(dir, &config.spool, SpoolMetrics::register(registry), wall_ns)
         .with_context(|| format!("cannot open the spool in {}", dir.display()))?;
     age::register(registry, &spool, wall_ns);
-    let forward = &config.forward;
+    let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
+    if forward.receivers.is_empty() {
+        let servers = JetStream::new(&forward.jetstream);
+        let (kept, token) = (servers.clone(), supervisor.token(Phase::Delivery));
+        supervisor.critical(Phase::Delivery, "servers' durability", async move {
+            kept.keep(token).await;
+            Ok::<_, Infallible>(())
+        });
+        return Ok(forward_by(supervisor, config, registry, spool, sender, servers));
+    }
     let credentials = Credentials { tls: forward.tls.clone(), key_file: forward.key_file.clone() };
     let plain = forward.receivers.iter().find(|url| url.starts_with("http://"));
     if let Some(url) = plain.filter(|_| !forward.key_file.as_os_str().is_empty()) {
@@ -65,13 +77,23 @@ pub(super) fn start(
             reloaded.map(|()| "for the next batch on".to_owned()).map_err(|error| error.to_string())
         });
     }
-    let sender = Sender { node: facts.node.clone(), boot_id: facts.boot_id.clone() };
     let times = Times {
         answer_within: Duration::from_millis(forward.timeout_ms),
         pause_min: Duration::from_millis(forward.retry_min_ms),
         pause_max: Duration::from_millis(forward.retry_max_ms),
     };
-    let transport = Ring::new(&sender.node, receivers, times, RingMetrics::register(registry));
+    let ring = Ring::new(&sender.node, receivers, times, RingMetrics::register(registry));
+    Ok(forward_by(supervisor, config, registry, spool, sender, ring))
+}
+
+fn forward_by<T: Transport>(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    registry: &mut Registry,
+    spool: Spool,
+    sender: Sender,
+    transport: T,
+) -> Delivery {
     let metrics = ForwardMetrics::register(registry);
     let forwarder = Forwarder::new(spool.clone(), transport, &config.forward, sender, metrics, wall_ns);
     let door = StatusDoor::new(&spool, Some(forwarder.link()), wall_ns);
@@ -81,5 +103,5 @@ pub(super) fn start(
         closing.close().await;
         Ok::<_, Infallible>(())
     });
-    Ok(Delivery { spool: Some(spool), view: Arc::new(move |now_ns| delivery_view::of(&door.now(), now_ns)) })
+    Delivery { spool: Some(spool), view: Arc::new(move |now_ns| delivery_view::of(&door.now(), now_ns)) }
 }

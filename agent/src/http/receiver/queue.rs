@@ -24,7 +24,7 @@ use super::ReceiverState;
 use crate::api::queue as wire;
 use crate::http::ApiError;
 use crate::http::error::Text;
-use crate::queue::{Error, GroupState, MAX_PARTITIONS, Message, PartitionState, Queue, TopicState};
+use crate::queue::{Error, GroupState, MAX_PARTITIONS, Message, NODES, PartitionState, Queue, TopicState};
 
 pub mod consume;
 pub mod produce;
@@ -91,7 +91,13 @@ pub(super) struct Parameters {
 type Asked = Result<Query<Parameters>, QueryRejection>;
 
 fn parameters(asked: Asked) -> Result<Parameters, ApiError> {
-    asked.map(|Query(query)| query).map_err(|error| ApiError::Invalid(error.body_text()))
+    let Query(query) = asked.map_err(|error| ApiError::Invalid(error.body_text()))?;
+    if query.topic == NODES {
+        return Err(ApiError::Forbidden(format!(
+            "{NODES} holds nodes' batches: they come to /api/v1/ingest"
+        )));
+    }
+    Ok(query)
 }
 
 impl Parameters {

@@ -139,9 +139,22 @@ pub(super) struct Stored {
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) client: Client,
+    /// `$JS.API`, or that of a domain.
+    prefix: String,
 }
 
 impl Api {
+    /// Over this connection; `domain` is empty where there is none.
+    pub(super) fn new(client: Client, domain: &str) -> Self {
+        let prefix = if domain.is_empty() { "$JS.API".to_owned() } else { format!("$JS.{domain}.API") };
+        Self { client, prefix }
+    }
+
+    /// Where to ask for this.
+    pub(super) fn subject(&self, verb: &str) -> String {
+        format!("{}.{verb}", self.prefix)
+    }
+
     async fn request(&self, subject: String, request: Request) -> Result<Message, Fault> {
         self.request_within(subject, request, PATIENCE).await
     }
@@ -161,7 +174,7 @@ impl Api {
 
     async fn call<R: DeserializeOwned>(&self, verb: &str, body: &Value) -> Result<R, Fault> {
         let request = Request::new().payload(body.to_string().into());
-        answer(&self.request(format!("$JS.API.{verb}"), request).await?.payload)
+        answer(&self.request(self.subject(verb), request).await?.payload)
     }
 
     /// Keeps a record; waits until it is kept.
@@ -280,7 +293,7 @@ impl Api {
 
     async fn direct(&self, stream: &str, body: &Value) -> Result<Stored, Fault> {
         let request = Request::new().payload(body.to_string().into());
-        let message = self.request(format!("$JS.API.DIRECT.GET.{stream}"), request).await?;
+        let message = self.request(self.subject(&format!("DIRECT.GET.{stream}")), request).await?;
         let none = || Fault::Refused { code: code::NO_MESSAGE, words: "no message found".to_owned() };
         let headers = message.headers.unwrap_or_default();
         let header = |name: &str| headers.get(name).map(|value| value.as_str());

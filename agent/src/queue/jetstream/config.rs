@@ -34,6 +34,9 @@ pub struct Config {
     pub replicas: usize,
     /// First word of all names on the servers; 1 to 32 of `A-Za-z0-9-`. Receivers with the same one share a queue.
     pub prefix: String,
+    /// The servers' JetStream domain, where one has to be named: over a leaf, which knows them by it. 0 to 32 of
+    /// `A-Za-z0-9-`.
+    pub domain: String,
     /// A file of credentials (`nsc generate creds`); empty is none.
     pub credentials_file: PathBuf,
     /// A user; empty is none.
@@ -58,6 +61,7 @@ impl Default for Config {
             durability: Durability::Fsync,
             replicas: SAFE_REPLICAS,
             prefix: "sextant".to_owned(),
+            domain: String::new(),
             credentials_file: PathBuf::new(),
             user: String::new(),
             password_file: PathBuf::new(),
@@ -87,6 +91,8 @@ impl Config {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let prefix = (1..=32).contains(&self.prefix.len()) && self.prefix.bytes().all(plain);
         require(prefix, "prefix: 1 to 32 of A-Z a-z 0-9 -")?;
+        let domain = self.domain.len() <= 32 && self.domain.bytes().all(plain);
+        require(domain, "domain: at most 32 of A-Z a-z 0-9 -")?;
         require(matches!(self.replicas, 1 | 3 | 5), "replicas: 1, 3 or 5")?;
         let range = 500..=30_000;
         require(range.contains(&self.heartbeat_ms), "heartbeat_ms: 500 to 30000")?;
@@ -145,6 +151,7 @@ mod tests {
             (Config { servers: vec!["a, b".to_owned()], ..good() }, "nats://"),
             (Config { replicas: 2, ..good() }, "replicas"),
             (Config { prefix: "a.b".to_owned(), ..good() }, "prefix"),
+            (Config { domain: "a.>".to_owned(), ..good() }, "domain"),
             (Config { user: "u".to_owned(), ..good() }, "go together"),
             (Config { heartbeat_ms: 1, ..good() }, "heartbeat_ms"),
         ] {

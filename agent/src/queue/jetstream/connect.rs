@@ -51,7 +51,7 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
 
 async fn options(config: &Config, connected: watch::Sender<u64>) -> Result<ConnectOptions, String> {
     let mut options = ConnectOptions::new()
-        .name("sextant receiver")
+        .name("sextant")
         .ping_interval(PING)
         .client_capacity(CAPACITY)
         .subscription_capacity(INBOX)

@@ -78,6 +78,8 @@ pub(super) struct Core {
     pub(super) names: Names,
     pub(super) config: Config,
     pub(super) metrics: Metrics,
+    /// Topics are others' to make and to change.
+    pub(super) guest: bool,
     pub(super) status: Arc<watch::Sender<Status>>,
     /// How often it was connected.
     pub(super) connections: watch::Receiver<u64>,
@@ -92,7 +94,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    pub(super) fn new(api: Api, connections: watch::Receiver<u64>, config: Config, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        api: Api,
+        connections: watch::Receiver<u64>,
+        config: Config,
+        metrics: Metrics,
+        guest: bool,
+    ) -> Self {
         let names = Names::new(&config.jetstream.prefix);
         let status = Arc::new(watch::Sender::new(Status::default()));
         Self {
@@ -100,6 +108,7 @@ impl Core {
             names,
             config,
             metrics,
+            guest,
             status,
             connections,
             refuse: Mutex::default(),
@@ -125,6 +134,11 @@ impl Core {
         if let Some(known) = self.known(topic).await? {
             return Ok(known);
         }
+        if self.guest {
+            return Err(Error::Disk(format!(
+                "there is no topic {topic}: a receiver that takes from it makes it"
+            )));
+        }
         if lock(&self.topics).len() >= MAX_TOPICS {
             let words = format!("there are {MAX_TOPICS} topics, and {topic} is none of them");
             return Err(Error::TooMany(words));
@@ -149,7 +163,7 @@ impl Core {
         let wanted = self.stream_config(topic, &format!("{:08x}", adopted.epoch), adopted.width);
         let differs =
             |(key, value): (&String, &Value)| info.config.rest.get(key).is_some_and(|is| is != value);
-        if wanted.as_object().is_some_and(|wanted| wanted.iter().any(differs)) {
+        if !self.guest && wanted.as_object().is_some_and(|wanted| wanted.iter().any(differs)) {
             self.api.update_stream(&adopted.stream, &wanted).await?;
         }
         let mut topics = lock(&self.topics);

@@ -379,7 +379,7 @@ impl Desk {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
         let subject = |partition: u32| {
             let consumer = names::consumer(&self.group, partition);
-            (partition, format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.topic.stream))
+            (partition, self.core.api.subject(&format!("CONSUMER.MSG.NEXT.{}.{consumer}", self.topic.stream)))
         };
         for (at, partition, room) in probes {
             let number = inbox.ask(client, subject(partition), room, true).await?;

@@ -32,7 +32,7 @@ impl JetStream {
                     asked = Instant::now();
                     self.ask_again().await;
                 }
-                let kept = self.keep(&mut shown).await;
+                let kept = if self.core.guest { Ok(()) } else { self.keep(&mut shown).await };
                 self.show(kept.err().map(|error| error.to_string()));
                 tokio::time::sleep(EVERY).await;
             }
