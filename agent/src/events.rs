@@ -47,7 +47,8 @@ use self::scraper::Scrapers;
 pub use self::session::{Scrape, Session};
 pub use self::text::Batch;
 pub use self::window::{Event, Seq};
-use self::window::{Totals, Window};
+pub use self::window::Totals;
+use self::window::Window;
 use crate::disk;
 use crate::disk::keeper::Keeper;
 use crate::disk::medium::{File, Medium};
@@ -213,6 +214,14 @@ impl Events {
             .spawn(move || worker.run())
             .map_err(|error| Error::Open(format!("cannot start its thread: {error}")))?;
         Ok(Self::new(config, metrics, shared, scrapers, Ok(commands)))
+    }
+
+    /// On a disk that ends with the test.
+    #[cfg(test)]
+    pub(crate) fn in_memory(clock: WallClock) -> Self {
+        let disk = crate::disk::faulty::Disk::default();
+        let opened = Self::open_on(disk.connect(), &Config::default(), Metrics::default(), clock);
+        opened.expect("an empty disk")
     }
 
     /// Where no file can be: nothing is taken, and whoever asks is told why.

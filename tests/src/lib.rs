@@ -3,11 +3,13 @@
 pub mod bpftool;
 pub mod cpu;
 pub mod exposition;
+pub mod fault_proxy;
 pub mod following;
 pub mod hand_made;
 pub mod mariadb;
 pub mod nats;
 pub mod netns;
+pub mod prometheus;
 pub mod provoke;
 pub mod role;
 pub mod scheduler;

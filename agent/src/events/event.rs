@@ -136,6 +136,14 @@ impl NewEvent {
     }
 }
 
+impl Checked {
+    /// As expositions have it.
+    #[must_use]
+    pub fn series(&self) -> &str {
+        &self.series
+    }
+}
+
 /// A value as it is posted.
 ///
 /// # Errors

@@ -100,6 +100,9 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// As many events are held as may be.
+    #[error("{0}")]
+    EventsFull(String),
     /// Groups have as much to acknowledge as a partition holds.
     #[error("{0}")]
     QueueFull(String),
@@ -165,6 +168,7 @@ impl ApiError {
             }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
+            | Self::EventsFull(_)
             | Self::QueueFull(_)
             | Self::TooManyLogins { .. }
             | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -182,6 +186,8 @@ impl ApiError {
             | Self::Degraded { retry_after_s, .. }
             | Self::TooManyRequests { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
+            // As the window moves on.
+            Self::EventsFull(_) => Some(10),
             // A consumer that keeps up makes room within a second.
             Self::QueueFull(_) => Some(1),
             // Streams stay open for long.
