@@ -46,9 +46,9 @@ pub use self::metrics::Metrics;
 use self::scraper::Scrapers;
 pub use self::session::{Scrape, Session};
 pub use self::text::Batch;
-pub use self::window::{Event, Seq};
 pub use self::window::Totals;
 use self::window::Window;
+pub use self::window::{Event, Seq};
 use crate::disk;
 use crate::disk::keeper::Keeper;
 use crate::disk::medium::{File, Medium};
@@ -79,7 +79,9 @@ pub enum Error {
     #[error("events cannot be kept here: {0}")]
     Off(String),
     /// As many are held as may be.
-    #[error("{held} events of {size_bytes} bytes wait to be {window_ms} ms old: no more are taken until then")]
+    #[error(
+        "{held} events of {size_bytes} bytes wait to be {window_ms} ms old: no more are taken until then"
+    )]
     Full {
         /// Events.
         held: usize,
@@ -89,7 +91,9 @@ pub enum Error {
         window_ms: i64,
     },
     /// A series had more events than milliseconds.
-    #[error("`{series}` had more events than milliseconds: its timestamps are {ahead_ms} ms ahead of the clock")]
+    #[error(
+        "`{series}` had more events than milliseconds: its timestamps are {ahead_ms} ms ahead of the clock"
+    )]
     Ahead {
         /// The series.
         series: String,

@@ -36,7 +36,9 @@ fn main() -> Result<()> {
 
 fn start(dir: &Path, settings: &str) -> Result<Role> {
     let config = dir.join("receiver.toml");
-    let text = format!("[log]\nfilter = \"warn\"\n[events]\nmax_events = 10000000\nmax_size_bytes = 4000000000\n{settings}\n");
+    let text = format!(
+        "[log]\nfilter = \"warn\"\n[events]\nmax_events = 10000000\nmax_size_bytes = 4000000000\n{settings}\n"
+    );
     std::fs::write(&config, text)?;
     Role::start("receiver", dir, &["--config", &config.to_string_lossy()])
 }

@@ -40,7 +40,10 @@ fn the_references_algorithm_loses_what_two_scrapers_share() {
     let ledger = different(&server, 300);
     let lost: Vec<_> = both.iter().map(|one| difference(one, &ledger).unwrap()).collect();
     println!("two scrapers on one address: {lost:?}");
-    assert!(lost.iter().map(|one| one.lost).sum::<usize>() > 200, "each event is one's or the other's: {lost:?}");
+    assert!(
+        lost.iter().map(|one| one.lost).sum::<usize>() > 200,
+        "each event is one's or the other's: {lost:?}"
+    );
 }
 
 #[test]

@@ -47,10 +47,13 @@ fn talk(mut client: TcpStream, waiting: &Mutex<Waiting>) -> Result<()> {
                 let mut waiting = waiting.lock().unwrap();
                 // The first one registers, and gets nothing.
                 let taken = waiting.insert(peer, HashMap::new()).unwrap_or_default();
-                taken.iter().fold("# TYPE events_to_metrics gauge\n".to_owned(), |mut text, (series, sample)| {
-                    let _ = writeln!(text, "{series} {sample}");
-                    text
-                })
+                taken.iter().fold(
+                    "# TYPE events_to_metrics gauge\n".to_owned(),
+                    |mut text, (series, sample)| {
+                        let _ = writeln!(text, "{series} {sample}");
+                        text
+                    },
+                )
             }
         };
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n";

@@ -160,7 +160,11 @@ pub(crate) fn assert_exactly_once(what: &str, both: &[Prometheus], ledger: &Ledg
             Ok(difference)
         });
         let exact = exact.unwrap_or_else(|error| panic!("{what}, {name}: {error:#}"));
-        println!("{what}, {name}: {exact:?} after {:?}, {} answers spoiled", since.elapsed(), proxy.spoiled());
+        println!(
+            "{what}, {name}: {exact:?} after {:?}, {} answers spoiled",
+            since.elapsed(),
+            proxy.spoiled()
+        );
     }
     proxy.heal();
     std::thread::sleep(Duration::from_secs(3));

@@ -83,7 +83,8 @@ fn reserved_names_cover_what_both_roles_expose() {
         let text = std::fs::read_to_string(path).unwrap();
         for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let family = family.split(' ').next().unwrap();
-            let ours = family.starts_with(NAME) || RESERVED_PREFIXES.iter().any(|prefix| family.starts_with(prefix));
+            let ours =
+                family.starts_with(NAME) || RESERVED_PREFIXES.iter().any(|prefix| family.starts_with(prefix));
             assert!(ours, "{family}");
         }
     }

@@ -127,7 +127,11 @@ impl<'a> Family<'a> {
         }
         // With a timestamp it is one of several samples.
         let (before, last) = line.rsplit_once(' ').context("no value")?;
-        let identity = if timestamp.is_some() { (before.rsplit_once(' ').map_or(before, |(series, _)| series), last) } else { (before, "") };
+        let identity = if timestamp.is_some() {
+            (before.rsplit_once(' ').map_or(before, |(series, _)| series), last)
+        } else {
+            (before, "")
+        };
         ensure!(series.insert(identity), "a series twice");
         if kind == "histogram" {
             self.histogram(suffix, labels, value)?;

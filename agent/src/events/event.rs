@@ -20,9 +20,8 @@ const MAX_SERIES_BYTES: usize = 4_096;
 const MAX_ID_BYTES: usize = 128;
 
 /// First words of the families that a role has beside events: a family comes once in an exposition.
-pub const RESERVED_PREFIXES: [&str; 9] = [
-    "sextant_", "process_", "gthulhu_", "message_", "messages_", "broker_", "nr_", "usersched_", "scrape_",
-];
+pub const RESERVED_PREFIXES: [&str; 9] =
+    ["sextant_", "process_", "gthulhu_", "message_", "messages_", "broker_", "nr_", "usersched_", "scrape_"];
 
 /// Ends of names that make another family's samples of a family's name.
 const RESERVED_SUFFIXES: [&str; 9] =
@@ -45,13 +44,17 @@ pub struct NewEvent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// Not a metric's name.
-    #[error("{0:?} is no metric name: letters, digits, `_` and `:`, not beginning with a digit, at most {MAX_NAME_BYTES}")]
+    #[error(
+        "{0:?} is no metric name: letters, digits, `_` and `:`, not beginning with a digit, at most {MAX_NAME_BYTES}"
+    )]
     Name(String),
     /// A name that others have.
     #[error("{0:?} is reserved: it begins or ends as names that this process has itself")]
     ReservedName(String),
     /// Not a label's name.
-    #[error("{0:?} is no label name: letters, digits and `_`, not beginning with a digit, at most {MAX_NAME_BYTES}")]
+    #[error(
+        "{0:?} is no label name: letters, digits and `_`, not beginning with a digit, at most {MAX_NAME_BYTES}"
+    )]
     Label(String),
     /// A label's name that Prometheus keeps for itself.
     #[error("the label {0:?} is reserved: names beginning with `__` are Prometheus' own")]

@@ -50,10 +50,10 @@ impl Scrapers {
             metrics.scrape("refused");
             return None;
         }
-        let scraper = self.0.entry(key.clone()).or_insert_with(|| Scraper {
-            progress: Progress::at(window.first()),
-            outstanding: None,
-        });
+        let scraper = self
+            .0
+            .entry(key.clone())
+            .or_insert_with(|| Scraper { progress: Progress::at(window.first()), outstanding: None });
         let confirmed = match scraper.outstanding.take() {
             Some((before, seqs)) if before == connection && !scrape.is_forwarded => {
                 seqs.into_iter().for_each(|seq| scraper.progress.mark(seq));

@@ -137,11 +137,7 @@ impl Window {
     }
 
     /// Those from `start` to before `end`, as far as they are held.
-    pub(super) fn range(
-        &self,
-        start: Seq,
-        end: Seq,
-    ) -> impl DoubleEndedIterator<Item = (Seq, &Event)> {
+    pub(super) fn range(&self, start: Seq, end: Seq) -> impl DoubleEndedIterator<Item = (Seq, &Event)> {
         let start = start.clamp(self.first, self.end());
         let end = end.clamp(start, self.end());
         // Both are within what is held in memory.

@@ -57,11 +57,7 @@ impl Kind {
     const fn happens(self) -> bool {
         matches!(
             self,
-            Self::SchedulerExit
-                | Self::SchedulerWarning
-                | Self::SchedulerEvent
-                | Self::Anomaly
-                | Self::Event
+            Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent | Self::Anomaly | Self::Event
         )
     }
 

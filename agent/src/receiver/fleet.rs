@@ -382,7 +382,8 @@ impl Fleet {
     pub fn said(&self, node: Option<&str>) -> Vec<(String, Said)> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = view.nodes.iter().filter(|(name, _)| node.is_none_or(|node| *name == node));
-        let said = wanted.flat_map(|(name, known)| known.said.iter().map(|(_, one)| (name.clone(), one.clone())));
+        let said =
+            wanted.flat_map(|(name, known)| known.said.iter().map(|(_, one)| (name.clone(), one.clone())));
         said.collect()
     }
 

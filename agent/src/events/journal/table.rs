@@ -82,11 +82,8 @@ pub(in crate::events) fn load(database: &Database, config: &Config) -> Result<Lo
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
     let number = |name: &str| meta.get(name).map(|row| row.map_or(0, |row| row.value()));
-    let mut totals = Totals {
-        accepted: number("accepted")?,
-        uncounted: number("uncounted")?,
-        ..Totals::default()
-    };
+    let mut totals =
+        Totals { accepted: number("accepted")?, uncounted: number("uncounted")?, ..Totals::default() };
     for row in transaction.open_table(COUNTS)?.iter()? {
         let (series, count) = row?;
         if totals.series.len() < config.max_counted_series {

@@ -34,7 +34,8 @@ async fn power_loss(seed: u64, lying: bool) -> Result<(), String> {
     }
     // It goes on, and no timestamp of a series comes twice.
     for n in 0..5 {
-        let taken = events.post(vec![event(&format!("n={n}"), None)]).await.map_err(|error| error.to_string())?;
+        let taken =
+            events.post(vec![event(&format!("n={n}"), None)]).await.map_err(|error| error.to_string())?;
         found.push((event(&format!("n={n}"), None).series, taken[0].ts_ms));
     }
     let distinct: std::collections::BTreeSet<_> = found.iter().collect();

@@ -96,7 +96,11 @@ async fn in_scrape_time_the_promise_says_what_becomes_of_a_lost_answer() {
             post(&events, labels).await;
         }
         let session = Session::default();
-        assert_eq!(values(&scrape(&events, &session).await), ["a", "b"], "without timestamps one of a series");
+        assert_eq!(
+            values(&scrape(&events, &session).await),
+            ["a", "b"],
+            "without timestamps one of a series"
+        );
         assert_eq!(values(&scrape(&events, &session).await), ["a"]);
         // The answer is lost: the next question comes on another connection.
         let session = Session::default();

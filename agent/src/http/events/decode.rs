@@ -4,8 +4,8 @@ use axum::http::{HeaderMap, Uri, header};
 
 use super::pairs::Pairs;
 use crate::api::events::{Posted, PostedMany, Value};
-use crate::events::event::{NewEvent, parse_value};
 use crate::events::Invalid;
+use crate::events::event::{NewEvent, parse_value};
 use crate::http::ApiError;
 
 /// The events of a post.
@@ -56,7 +56,8 @@ fn from_json(body: &[u8]) -> Result<Vec<Posted>, ApiError> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return serde_json::from_slice(body).map_err(invalid);
     }
-    let PostedMany { events, labels, value, name, event_id } = serde_json::from_slice(body).map_err(invalid)?;
+    let PostedMany { events, labels, value, name, event_id } =
+        serde_json::from_slice(body).map_err(invalid)?;
     let one = Posted { labels, value, name, event_id };
     match events {
         None => Ok(vec![one]),

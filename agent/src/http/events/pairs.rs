@@ -54,11 +54,22 @@ mod tests {
     fn nothing_is_repaired() {
         let pair = |label: &str, value: &str| (label.to_owned(), value.to_owned());
         let pairs = Pairs::of(b"a=1&&b=x+y%21%C3%A4&a=2&c&=d&e=f=g").unwrap();
-        let all = [pair("a", "1"), pair("b", "x y!ä"), pair("a", "2"), pair("c", ""), pair("", "d"), pair("e", "f=g")];
+        let all = [
+            pair("a", "1"),
+            pair("b", "x y!ä"),
+            pair("a", "2"),
+            pair("c", ""),
+            pair("", "d"),
+            pair("e", "f=g"),
+        ];
         assert_eq!(pairs.0, all);
         assert_eq!(pairs.get("a"), Some("1"));
         assert_eq!(Pairs::of(b""), Ok(Pairs::default()));
         assert_eq!(Pairs::of(b"a=%ff"), Err(Invalid::Encoding("\u{fffd}".to_owned())));
-        assert_eq!(Pairs::of(b"a=%4").unwrap().0, [pair("a", "%4")], "as the reference's library has it: a percent sign");
+        assert_eq!(
+            Pairs::of(b"a=%4").unwrap().0,
+            [pair("a", "%4")],
+            "as the reference's library has it: a percent sign"
+        );
     }
 }

@@ -20,10 +20,7 @@ use crate::http::events::{question, wire};
         ("limit" = Option<usize>, Query, description = "the newest so many: 100 by default, 10000 at most"),
         ("label" = Option<String>, Query, description = "any other parameter is a label and the value that it has")),
     responses((status = 200, body = History), (status = 400, body = Failure), (status = 503, body = Failure)))]
-pub(super) async fn list(
-    State(receiver): State<ReceiverState>,
-    uri: Uri,
-) -> Result<Json<History>, ApiError> {
+pub(super) async fn list(State(receiver): State<ReceiverState>, uri: Uri) -> Result<Json<History>, ApiError> {
     let (query, node) = question(&uri)?;
     let mut events = Vec::new();
     if node.as_deref().is_none_or(|node| node == "-") {

@@ -67,8 +67,9 @@ async fn queries_forms_and_json_say_the_same() {
         assert_eq!(answer.status, StatusCode::OK, "{path} {body}: {}", answer.text());
     }
     let lines = scraped(&node, &Session::default(), "*/*", &[]).await;
-    let wanted: Vec<_> =
-        (0..5).map(|n| format!("events_to_metrics{{a_b=\"x\\\"y\"}} 0.5 {}", 1_750_329_000_000_i64 + n)).collect();
+    let wanted: Vec<_> = (0..5)
+        .map(|n| format!("events_to_metrics{{a_b=\"x\\\"y\"}} 0.5 {}", 1_750_329_000_000_i64 + n))
+        .collect();
     assert_eq!(lines, wanted);
     let named = event(&node, "/event?__name__=deploys", "", "", None).await;
     assert_eq!(named.status, StatusCode::OK);
@@ -135,7 +136,8 @@ async fn a_person_and_whoever_is_forwarded_prove_nothing() {
     post(&node.router, "/event", r#"{"labels":{"n":"1"}}"#).await;
     let session = Session::default();
     for _ in 0..3 {
-        let request = Request::get("/metrics").extension(session.clone()).body(Body::empty()).expect("a request");
+        let request =
+            Request::get("/metrics").extension(session.clone()).body(Body::empty()).expect("a request");
         assert!(send(&node.router, request).await.text().contains("n=\"1\"} 1 17"));
         let head = Request::head("/metrics").header("x-prometheus-scrape-timeout-seconds", "1");
         let head = head.extension(session.clone()).body(Body::empty()).expect("a request");
