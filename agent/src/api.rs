@@ -8,6 +8,7 @@ pub mod batch;
 pub mod bss;
 pub mod database;
 pub mod envelope;
+pub mod events;
 pub mod fleet_pods;
 pub mod health;
 pub mod inspect;

@@ -4,6 +4,7 @@
 //! what stops before what, and which latest value goes where.
 
 mod delivery_view;
+mod events;
 mod health;
 pub mod host_facts;
 pub mod inspect;
@@ -14,6 +15,7 @@ mod open_files;
 pub mod receiver;
 mod records;
 mod reload;
+mod said;
 mod signals;
 mod watchdog;
 pub mod worker;

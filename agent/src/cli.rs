@@ -260,7 +260,7 @@ pub enum KeyVerb {
 const KEY_EXAMPLES: &str = "\
 Scopes:
   read      GET of everything, /metrics too
-  write     POST /api/v1/metrics, /produce
+  write     POST /api/v1/metrics, /event, /produce
   consume   /consume, /ack, /nak, /extend
   ingest    POST /api/v1/ingest: for nodes ([forward] key_file)
   act       anomalies and workloads

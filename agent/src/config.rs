@@ -25,6 +25,7 @@ use self::validate::validate;
 use crate::actions;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
+use crate::events;
 use crate::host::HostRoots;
 use crate::http::keys::{Config as Keys, KeyConfig, Required, Scope};
 use crate::sources::{database, pods, runqlat, scheduler, usage};
@@ -50,6 +51,8 @@ pub struct Config {
     pub http: http::Config,
     /// `[keys]`: who may do what over HTTP.
     pub keys: Keys,
+    /// `[events]`: one-shot events of both roles.
+    pub events: events::Config,
     /// `[node]`: the node agent.
     pub node: Node,
     /// `[host]`: where the host is mounted.
@@ -172,6 +175,7 @@ pub fn for_node(args: &NodeArgs) -> Result<Config, Errors> {
     apply_shared(&mut config, &args.shared);
     apply_roots(&mut config.host, &args.roots);
     apply_reference(&mut config, &mut errors, variable);
+    apply_reference_events(&mut config.events, variable);
     let node = &mut config.node;
     if !args.shared.listen.is_empty() {
         node.listen.clone_from(&args.shared.listen);
@@ -203,6 +207,7 @@ pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
     let (mut config, mut errors) = read(args.shared.config.as_deref());
     apply_shared(&mut config, &args.shared);
     apply_reference_keys(&mut config.keys, variable);
+    apply_reference_events(&mut config.events, variable);
     if !args.shared.listen.is_empty() {
         config.receiver.listen.clone_from(&args.shared.listen);
     }
@@ -268,6 +273,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         log: section(&mut table, "log", &mut errors),
         http: section(&mut table, "http", &mut errors),
         keys: section(&mut table, "keys", &mut errors),
+        events: section(&mut table, "events", &mut errors),
         node: section(&mut table, "node", &mut errors),
         host: section(&mut table, "host", &mut errors),
         scheduler: section(&mut table, "scheduler", &mut errors),
@@ -347,6 +353,14 @@ fn apply_reference_keys(keys: &mut Keys, variable: impl Fn(&'static str) -> Opti
         let Some(secret) = secret else { continue };
         keys.key.push(KeyConfig::of(&secret, name, scopes));
         keys.required.get_or_insert(Required::Everything);
+    }
+}
+
+/// The variable of the reference server of one-shot metrics: `true` in any case, and anything else is false.
+fn apply_reference_events(events: &mut events::Config, variable: impl Fn(&'static str) -> Option<String>) {
+    if let Some(explicit) = variable("USE_EXPLICIT_TIMESTAMPS") {
+        let explicit = explicit.trim().eq_ignore_ascii_case("true");
+        events.mode = if explicit { events::Mode::EventTime } else { events::Mode::ScrapeTime };
     }
 }
 

@@ -42,6 +42,7 @@ use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::source::SourceHealth;
+use crate::events::Events;
 use crate::tls;
 
 mod access;
@@ -51,6 +52,7 @@ pub mod bss_body;
 pub mod common;
 pub mod door;
 pub mod error;
+mod events;
 pub mod exposition;
 pub mod guard;
 pub mod guarded;
@@ -194,6 +196,8 @@ pub struct Parts {
     pub clock: fn() -> i64,
     /// What `/metrics` shows, complete: nothing can be registered later.
     pub registry: Registry,
+    /// One-shot events.
+    pub events: Events,
     /// Requests, connections, panics.
     pub metrics: metrics::Metrics,
     /// The state of every source (of every part, at the receiver), for `/readyz`.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod delivery;
 pub mod disk;
 pub mod domain;
+pub mod events;
 pub mod host;
 pub mod http;
 pub mod kernel;

@@ -92,7 +92,12 @@ impl<'a> Family<'a> {
         Ok(())
     }
 
-    fn sample(&mut self, line: &'a str, format: Format, series: &mut HashSet<&'a str>) -> Result<()> {
+    fn sample(
+        &mut self,
+        line: &'a str,
+        format: Format,
+        series: &mut HashSet<(&'a str, &'a str)>,
+    ) -> Result<()> {
         let end = line.find(['{', ' ']).context("no value")?;
         let (name, rest) = line.split_at(end);
         let (labels, value) = match rest.strip_prefix('{') {
@@ -100,7 +105,13 @@ impl<'a> Family<'a> {
             None => (Vec::new(), rest),
         };
         let value = value.strip_prefix(' ').context("no blank before the value")?;
+        let (value, timestamp) = value.split_once(' ').map_or((value, None), |(value, at)| (value, Some(at)));
         let value: f64 = value.parse().context("not a number")?;
+        match (timestamp, format) {
+            (None, _) => {}
+            (Some(at), Format::Classic) => _ = at.parse::<i64>().context("not a time in ms")?,
+            (Some(at), Format::OpenMetrics) => _ = at.parse::<f64>().context("not a time in s")?,
+        }
         let suffix = name.strip_prefix(self.name).context("not of the family above it")?;
         let kind = self.kind.context("no TYPE")?;
         let known = match (kind, format) {
@@ -114,10 +125,14 @@ impl<'a> Family<'a> {
             ensure!(name.ends_with("_total") || suffix == "_created", "a counter without _total");
             ensure!(value >= 0.0, "a counter below zero");
         }
-        ensure!(
-            series.insert(&line[..line.len() - line.rsplit(' ').next().map_or(0, str::len)]),
-            "a series twice"
-        );
+        // With a timestamp it is one of several samples.
+        let (before, last) = line.rsplit_once(' ').context("no value")?;
+        let identity = if timestamp.is_some() {
+            (before.rsplit_once(' ').map_or(before, |(series, _)| series), last)
+        } else {
+            (before, "")
+        };
+        ensure!(series.insert(identity), "a series twice");
         if kind == "histogram" {
             self.histogram(suffix, labels, value)?;
         }

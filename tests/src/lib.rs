@@ -3,6 +3,7 @@
 pub mod bpftool;
 pub mod cpu;
 pub mod exposition;
+pub mod fault_proxy;
 pub mod faulty;
 pub mod following;
 pub mod hand_made;
@@ -10,6 +11,7 @@ pub mod keep_alive;
 pub mod mariadb;
 pub mod nats;
 pub mod netns;
+pub mod prometheus;
 pub mod provoke;
 pub mod role;
 pub mod scheduler;

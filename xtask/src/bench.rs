@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: What,
+    /// Of events: also the long form of the matrix of faults, an hour
+    #[arg(long)]
+    long: bool,
     /// Passed on to the benchmark
     #[arg(last = true)]
     rest: Vec<String>,
@@ -26,6 +29,8 @@ enum What {
     Bss,
     /// From node to receiver: how soon, a fleet of a hundred nodes, a long backlog, a far receiver
     Delivery,
+    /// One-shot events: posts, and scrapes of a full window
+    Events,
     /// Network anomalies: how exact, what they cost; netem where the kernel has it
     Network,
     /// The whole node process at rest and under 50 clients
@@ -49,6 +54,7 @@ impl What {
         match self {
             Self::Bss => "bss",
             Self::Delivery => "delivery",
+            Self::Events => "events",
             Self::Network => "network",
             Self::Node => "node",
             Self::Pods => "pods",
@@ -68,7 +74,7 @@ impl What {
             Self::Queue => &[("redis-server", "redis-server")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Stress => &[("stress-ng", "stress-ng")],
-            Self::Delivery | Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
+            Self::Delivery | Self::Events | Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
         }
     }
 }
@@ -90,7 +96,10 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without nats-server: {error:#}"),
         }
     }
-    if matches!(args.what, What::Delivery | What::Network | What::Node | What::Queue | What::Stress) {
+    if matches!(
+        args.what,
+        What::Delivery | What::Events | What::Network | What::Node | What::Queue | What::Stress
+    ) {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();
@@ -109,5 +118,22 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
         }
     }
     process::shown(&mut cargo)?;
+    if args.long && matches!(args.what, What::Events) {
+        matrix(&cache)?;
+    }
     Ok(0)
+}
+
+/// The matrix of faults of `tests/events` with the optimized binary, ten times as much of everything: 20,000 events and
+/// some minutes for each of its rows, one after another.
+fn matrix(cache: &Cache) -> Result<()> {
+    tools::all(cache)?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(crate::workspace())
+        .args(["test", "--quiet", "--release", "--package", "sextant-tests", "--test", "events", "--"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env("SEXTANT_EVENTS_LONG", "10")
+        .env("SEXTANT_BIN", crate::build_sextant(true)?);
+    process::shown(&mut cargo)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{anomalies, bss, pods, runqueue, scheduler, usage};
+use super::{anomalies, bss, events, pods, runqueue, scheduler, usage};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +38,8 @@ pub enum Body {
     Usage(usage::record::NodeUsage),
     /// An anomaly began on the node, or is over.
     Anomaly(anomalies::Event),
+    /// A one-shot event was said at the node.
+    Event(events::Said),
     /// How pods and containers wait for a CPU.
     Runqueue(runqueue::record::NodeRunqueue),
 }

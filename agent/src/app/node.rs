@@ -2,6 +2,7 @@
 
 mod anomalies;
 mod delivery;
+mod events;
 mod sources;
 mod workloads;
 
@@ -15,8 +16,9 @@ use super::host_facts::HostFacts;
 use super::listen::{self, Bound};
 use super::records::{self, Inputs, Pace, Writer};
 use super::reload::Reload;
-use super::{health, reload, watchdog};
+use super::{events as kept, health, reload, watchdog};
 use crate::config::Config;
+use crate::events::Events;
 use crate::http::exposition::database::DatabaseCollector;
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
@@ -73,9 +75,13 @@ pub async fn run(config: Config) -> Result<()> {
 
     let mut supervisor = Supervisor::new();
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours, &mut reload)?;
+    let events = kept::open_or_off(&config.node.data_dir, &config, ours);
+    kept::keep_time(&mut supervisor, &events);
     let mut sources = sources::start(&mut supervisor, &config, ours);
     let reloaded = reload.start(&mut supervisor);
     sources.health = health::joined(&mut supervisor, sources.health, reloaded);
+    events::start(&mut supervisor, &events, sources.health.clone(), &delivery, &facts);
+    sources.health = health::joined(&mut supervisor, sources.health, events.health());
     let (anomalies, anomaly_events) =
         anomalies::start(&mut supervisor, &config, &facts, &sources, bound.ports(), ours);
     let workloads = workloads::start(&mut supervisor, &config, ours);
@@ -90,7 +96,8 @@ pub async fn run(config: Config) -> Result<()> {
         posts,
     };
     let spool = delivery.spool.clone();
-    let writer = Writer { spool, boot_id: facts.boot_id.clone(), clock: super::wall_ns };
+    let boot_id = facts.boot_id.clone();
+    let writer = Writer { spool, events: events.clone(), boot_id, clock: super::wall_ns };
     start_records(&mut supervisor, &config, inputs, writer);
 
     let (scheduler, health) = (sources.scheduler.clone(), sources.health.clone());
@@ -121,6 +128,7 @@ pub async fn run(config: Config) -> Result<()> {
         keys,
         clock: super::wall_ns,
         registry,
+        events: events.clone(),
         metrics,
         sources: sources.health,
         draining: draining.clone(),
@@ -133,7 +141,7 @@ pub async fn run(config: Config) -> Result<()> {
     let handles =
         Handles { scheduler, pods, usage, runqueues, delivery, recorder, anomalies, database, workloads };
     let state = NodeState::new(common.clone(), handles);
-    start_http(&mut supervisor, bound, state, common)?;
+    start_http(&mut supervisor, bound, state, common, events)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
@@ -172,7 +180,13 @@ fn start_records(supervisor: &mut Supervisor, config: &Config, inputs: Inputs, w
     });
 }
 
-fn start_http(supervisor: &mut Supervisor, bound: Bound, state: NodeState, common: Common) -> Result<()> {
+fn start_http(
+    supervisor: &mut Supervisor,
+    bound: Bound,
+    state: NodeState,
+    common: Common,
+    events: Events,
+) -> Result<()> {
     let (follower, token) = (state.clone(), supervisor.token(Phase::Http));
     supervisor.critical(Phase::Http, "history", async move {
         follower.follow(token.clone()).await;
@@ -184,6 +198,7 @@ fn start_http(supervisor: &mut Supervisor, bound: Bound, state: NodeState, commo
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "http", async move {
         serve::serve(bound.listeners, router(&state), common, token, HTTP_GRACE).await;
+        events.close().await;
         Ok::<_, Infallible>(())
     });
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 
 use super::host_facts::HostFacts;
-use super::{health, listen, reload};
+use super::{events as kept, health, listen, reload};
 use crate::config::Config;
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
@@ -75,6 +75,10 @@ pub async fn run(config: Config) -> Result<()> {
     let fleet = Arc::new(Fleet::restore(&store).await?);
     let ingest = Arc::new(Ingest::new(store.clone(), fleet, ingest::Metrics::register(ours), super::wall_ns));
 
+    let events = kept::open(dir, &config, ours)
+        .with_context(|| format!("cannot open the events in {}", dir.display()))?;
+    kept::keep_time(&mut supervisor, &events);
+
     let queue_metrics = queue::Metrics::register(ours);
     let queue = Queue::open(dir, &config.queue, queue_metrics.clone(), super::wall_ns)
         .await
@@ -85,6 +89,7 @@ pub async fn run(config: Config) -> Result<()> {
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     queue_metrics.register_reference(&mut registry);
     let (ours, reloaded) = (parts(&mut supervisor, &store, &queue), reload.start(&mut supervisor));
+    let ours = health::joined(&mut supervisor, ours, events.health());
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
         config: config.http.clone(),
@@ -92,6 +97,7 @@ pub async fn run(config: Config) -> Result<()> {
         keys,
         clock: super::wall_ns,
         registry,
+        events: events.clone(),
         metrics,
         sources: health::joined(&mut supervisor, ours, reloaded),
         draining: draining.clone(),
@@ -118,6 +124,7 @@ pub async fn run(config: Config) -> Result<()> {
     supervisor.critical(Phase::Http, "http", async move {
         serve::serve(bound.listeners, router(&state), common, token, HTTP_GRACE).await;
         // Last of all: what was answered is on disk already; this closes the files in order.
+        events.close().await;
         store.close().await;
         queue.close().await;
         Ok::<_, Infallible>(())

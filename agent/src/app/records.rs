@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::said;
 use crate::api::record::{Body, Record};
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
@@ -26,6 +27,7 @@ use crate::domain::pod::PodMap;
 use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::usage::UsageMap;
+use crate::events::Events;
 use crate::http::door::{self, AcceptError, Post};
 
 /// How often the node speaks.
@@ -57,6 +59,8 @@ pub(super) struct Inputs {
 pub(super) struct Writer {
     /// None without a receiver: nothing would ever empty it.
     pub(super) spool: Option<Spool>,
+    /// Where what happens is said once.
+    pub(super) events: Events,
     pub(super) boot_id: String,
     pub(super) clock: fn() -> i64,
 }
@@ -71,8 +75,8 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     loop {
         tokio::select! {
             () = cancel.cancelled() => break,
-            Some(event) = inputs.events.recv() => writer.record(event_body(event)).await,
-            Some(event) = inputs.anomalies.recv() => writer.record(Body::Anomaly(event.into())).await,
+            Some(event) = inputs.events.recv() => writer.scheduler_event(event).await,
+            Some(event) = inputs.anomalies.recv() => writer.anomaly(event).await,
             Some(post) = inputs.posts.recv(), if posts.len() < POSTS_AT_ONCE => {
                 let writer = Arc::clone(&writer);
                 posts.spawn(async move { writer.posted(post).await });
@@ -80,6 +84,7 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
             Some(_) = posts.join_next() => {}
             Ok(()) = inputs.scheduler.changed() => {
                 let reading = inputs.scheduler.borrow_and_update().clone();
+                said::scheduler_enabled(&writer.events, &reading, &writer.boot_id, &mut told.enabled).await;
                 if told.is_news(&reading, pace.scheduler) {
                     writer.scheduler(&reading).await;
                 }
@@ -113,10 +118,10 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
         }
     }
     while let Ok(event) = inputs.events.try_recv() {
-        writer.record(event_body(event)).await;
+        writer.scheduler_event(event).await;
     }
     while let Ok(event) = inputs.anomalies.try_recv() {
-        writer.record(Body::Anomaly(event.into())).await;
+        writer.anomaly(event).await;
     }
     while let Ok(post) = inputs.posts.try_recv() {
         writer.posted(post).await;
@@ -145,6 +150,8 @@ fn event_body(event: SchedulerEvent) -> Body {
 #[derive(Default)]
 struct Told {
     scheduler_at: Option<Instant>,
+    /// The life of a scheduler whose beginning was said.
+    enabled: Option<u64>,
     life: Option<(String, Option<u64>, Option<u32>)>,
     generation: Option<u64>,
     usage_at: Option<Instant>,
@@ -176,6 +183,17 @@ impl Told {
 impl Writer {
     async fn scheduler(&self, reading: &SchedulerReading) {
         self.record(Body::Scheduler(Box::new(reading.into()))).await;
+    }
+
+    /// Said first: the record waits for the spool, and the kernel does not.
+    async fn scheduler_event(&self, event: SchedulerEvent) {
+        said::scheduler(&self.events, &event).await;
+        self.record(event_body(event)).await;
+    }
+
+    async fn anomaly(&self, event: AnomalyEvent) {
+        said::anomaly(&self.events, &event).await;
+        self.record(Body::Anomaly(event.into())).await;
     }
 
     /// A node whose pods have not run yet has nothing to say, and says the first thing at once.

@@ -121,3 +121,23 @@ fn keys_and_certificates_are_checked_and_no_digest_is_dumped() {
         assert!(errors[0].starts_with(section), "{errors:?}");
     }
 }
+
+#[test]
+fn the_references_variable_says_whose_time_events_have() {
+    for (value, mode) in [
+        (None, events::Mode::EventTime),
+        (Some("true"), events::Mode::EventTime),
+        (Some("TRUE"), events::Mode::EventTime),
+        (Some("false"), events::Mode::ScrapeTime),
+        (Some("1"), events::Mode::ScrapeTime),
+    ] {
+        let mut config = events::Config::default();
+        apply_reference_events(&mut config, |name| {
+            value.filter(|_| name == "USE_EXPLICIT_TIMESTAMPS").map(str::to_owned)
+        });
+        assert_eq!(config.mode, mode, "{value:?}");
+    }
+    let (config, mut errors) = parse("[events]\nname = \"up\"\nmode = \"scrape-time\"\n");
+    validate(&config, &mut errors);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}

@@ -46,6 +46,9 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
     if let Err(error) = config.queue.check() {
         errors.push(format!("[queue] {error}"));
     }
+    if let Err(error) = config.events.check() {
+        errors.push(format!("[events] {error}"));
+    }
     if let Err(error) = config.keys.check() {
         errors.push(format!("[keys] {error}"));
     }

@@ -5,21 +5,22 @@
 //! - `GET /healthz`, `GET /livez` the same for Kubernetes, as text
 //! - `GET /readyz`, `GET /ready` 200 once every source has been tried and until the process stops;
 //!   `?verbose` lists the sources and what they lack
-//! - `GET /metrics` OpenMetrics, or the older Prometheus text, by `Accept`
+//! - `GET /metrics` OpenMetrics, or the older Prometheus text, by `Accept`, with the events that this connection is due
+//! - `POST /event` ([`events`])
 //! - `GET /openapi.json` this API
 //! - `GET /swagger/` the same for a person ([`swagger`]); `/docs` leads there
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::{ApiError, Common, exposition, openapi, swagger};
+use super::{ApiError, Common, events, exposition, openapi, swagger};
 use crate::api::health::{API_VERSION, Health, Info, Route, SERVICE};
 use crate::api::time::rfc3339_seconds;
 use crate::domain::source::{Condition, SourceHealth};
@@ -47,6 +48,7 @@ pub(super) fn routes(common: &Common, document: &utoipa::openapi::OpenApi) -> Ro
         .route("/readyz", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/event", post(events::post))
         .with_state(common.clone())
         .merge(about)
         .merge(swagger::routes())
@@ -141,9 +143,12 @@ fn verbose(sources: &[SourceHealth], stopping: bool, ready: bool) -> String {
 /// Metrics of this process and of what it reads.
 #[utoipa::path(get, path = "/metrics", tag = "service",
     responses((status = 200, body = str, content_type = "application/openmetrics-text")))]
-pub(super) async fn metrics(State(common): State<Common>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let format = exposition::Format::negotiate(headers.get(header::ACCEPT));
+pub(super) async fn metrics(State(common): State<Common>, request: Request) -> Result<Response, ApiError> {
+    let (request, _) = request.into_parts();
+    let format = exposition::Format::negotiate(request.headers.get(header::ACCEPT));
+    let batch = events::scrape(&common, &request).await;
     let text = exposition::encode(&common.registry, format).map_err(|e| ApiError::Encode(e.to_string()))?;
+    let text = exposition::with_events(text, format, batch, &common.events).await?;
     Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 

@@ -100,6 +100,9 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// As many events are held as may be.
+    #[error("{0}")]
+    EventsFull(String),
     /// Groups have as much to acknowledge as a partition holds.
     #[error("{words}")]
     QueueFull {
@@ -170,6 +173,7 @@ impl ApiError {
             }
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
+            | Self::EventsFull(_)
             | Self::QueueFull { .. }
             | Self::TooManyLogins { .. }
             | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -188,6 +192,8 @@ impl ApiError {
             | Self::TooManyRequests { retry_after_s, .. }
             | Self::QueueFull { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
+            // As the window moves on.
+            Self::EventsFull(_) => Some(10),
             // Streams stay open for long.
             Self::TooManyStreams { .. } => Some(30),
             Self::NoPods(_) | Self::NotReady(_) => Some(5),

@@ -16,7 +16,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::ApiError;
 use crate::domain::histogram::Histogram;
+use crate::events::{Batch, Events, text};
 
 pub mod classic;
 pub mod database;
@@ -63,6 +65,39 @@ pub fn encode(registry: &Registry, format: Format) -> Result<String, fmt::Error>
         Format::OpenMetrics => text,
         Format::Classic => classic::from_openmetrics(&text),
     })
+}
+
+/// How many events are written between two turns of the other tasks: a fraction of a millisecond.
+const WRITTEN_AT_ONCE: usize = 500;
+
+/// The exposition with events and their counters at its end.
+///
+/// # Errors
+/// [`ApiError::Encode`]: the thread that wrote them is gone.
+pub(super) async fn with_events(
+    mut text: String,
+    format: Format,
+    batch: Batch,
+    events: &Events,
+) -> Result<String, ApiError> {
+    let (totals, name) = (events.totals(), events.config().name.clone());
+    let is_long = batch.events.len() > WRITTEN_AT_ONCE;
+    let write = move || {
+        const END: &str = "# EOF\n";
+        match format {
+            Format::OpenMetrics => {
+                text.truncate(text.len() - if text.ends_with(END) { END.len() } else { 0 });
+                batch.write(&totals, &name, text::Format::OpenMetrics, &mut text);
+                text.push_str(END);
+            }
+            Format::Classic => batch.write(&totals, &name, text::Format::Classic, &mut text),
+        }
+        text
+    };
+    if !is_long {
+        return Ok(write());
+    }
+    tokio::task::spawn_blocking(write).await.map_err(|error| ApiError::Encode(error.to_string()))
 }
 
 /// A gauge's value without loss.

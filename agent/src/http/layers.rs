@@ -127,7 +127,7 @@ async fn observe(State(common): State<Common>, request: Request, next: Next) -> 
 
 /// What machines ask every few seconds, or thousands of times in one.
 fn is_frequent(route: &str) -> bool {
-    matches!(route, "/health" | "/healthz" | "/livez" | "/readyz" | "/ready" | "/metrics")
+    matches!(route, "/event" | "/health" | "/healthz" | "/livez" | "/readyz" | "/ready" | "/metrics")
         || matches!(route, "/produce" | "/produce/batch" | "/consume" | "/ack" | "/nak" | "/extend")
 }
 

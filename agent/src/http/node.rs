@@ -136,6 +136,8 @@ impl NodeState {
         common::metrics,
         common::openapi_json,
         swagger::page,
+        super::events::post,
+        super::events::list,
         status,
         post_metrics,
         get_metrics,
@@ -188,7 +190,8 @@ pub fn router(state: &NodeState) -> Router {
         .merge(workloads::routes())
         .route("/api/v1/stream", get(stream::stream))
         .with_state(state.clone())
-        .merge(common::routes(common, &document()));
+        .merge(common::routes(common, &document()))
+        .merge(Router::new().route("/api/v1/events", get(super::events::list)).with_state(common.clone()));
     layers::apply(routes, common)
 }
 

@@ -37,6 +37,7 @@ use crate::api::pods::FleetPodPidsList;
 use crate::api::scheduler::event::NodeHistory;
 use crate::receiver::ingest::{Ingest, IngestError};
 
+mod events;
 pub mod exposition;
 mod fleet_pids;
 mod pods;
@@ -74,6 +75,8 @@ impl ReceiverState {
         common::metrics,
         common::openapi_json,
         swagger::page,
+        super::events::post,
+        events::list,
         ingest,
         nodes,
         node_anomalies,
@@ -106,6 +109,7 @@ pub fn router(state: &ReceiverState) -> Router {
     let common = &state.common;
     let routes = Router::new()
         .route("/api/v1/ingest", post(ingest))
+        .route("/api/v1/events", get(events::list))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/nodes/{node}/scheduler", get(node_scheduler))
         .route("/api/v1/nodes/{node}/anomalies", get(node_anomalies))

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 
 use super::Common;
 use super::metrics::ResultLabel;
+use crate::events::Session;
 use crate::tls::Acceptor;
 
 /// Pause after a failed accept (out of file descriptors, usually): it would fail again at once.
@@ -219,9 +220,11 @@ where
     let metrics = &server.common.metrics;
     let config = &server.common.config;
     metrics.connections.inc();
+    let session = Session::default();
     let service =
         server.router.clone().map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(from);
+            request.extensions_mut().insert(session.clone());
             request.map(axum::body::Body::new)
         });
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();

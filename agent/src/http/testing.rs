@@ -33,6 +33,7 @@ pub(super) fn common(config: Config, keys: &keys::Config) -> Common {
         keys: Keys::new(keys).expect("keys"),
         clock: || NOW_NS,
         registry,
+        events: crate::events::Events::in_memory(|| NOW_NS),
         metrics,
         sources: tokio::sync::watch::channel(Vec::new()).1,
         draining: tokio_util::sync::CancellationToken::new(),

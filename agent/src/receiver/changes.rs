@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::api::anomalies::Event;
+use crate::api::events::Said;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::scheduler::event::{CounterChange, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
@@ -28,6 +29,8 @@ pub enum Kind {
     SchedulerEvent,
     /// An anomaly began on it, or is over.
     Anomaly,
+    /// A one-shot event was said at it.
+    Event,
     /// Its pods.
     Pods,
     /// What they use.
@@ -38,12 +41,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Scheduler,
         Self::SchedulerExit,
         Self::SchedulerWarning,
         Self::SchedulerEvent,
         Self::Anomaly,
+        Self::Event,
         Self::Pods,
         Self::Usage,
         Self::Runqueue,
@@ -51,7 +55,10 @@ impl Kind {
 
     /// It happened, and replaces nothing that happened before.
     const fn happens(self) -> bool {
-        matches!(self, Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent | Self::Anomaly)
+        matches!(
+            self,
+            Self::SchedulerExit | Self::SchedulerWarning | Self::SchedulerEvent | Self::Anomaly | Self::Event
+        )
     }
 
     /// The record's own word for it.
@@ -62,6 +69,7 @@ impl Kind {
             Self::SchedulerWarning => "scheduler_warning",
             Self::SchedulerEvent => "scheduler_event",
             Self::Anomaly => "anomaly",
+            Self::Event => "event",
             Self::Pods => "pods",
             Self::Usage => "usage",
             Self::Runqueue => "runqueue",
@@ -95,6 +103,8 @@ pub enum Sample {
     SchedulerEvent(CounterChange),
     /// Of [`Kind::Anomaly`].
     Anomaly(Event),
+    /// Of [`Kind::Event`].
+    Event(Said),
     /// Of [`Kind::Pods`].
     Pods(Arc<crate::api::pods::Pods>),
     /// Of [`Kind::Usage`].

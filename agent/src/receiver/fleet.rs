@@ -15,6 +15,7 @@ use super::pods::Figures;
 use crate::api::anomalies::{Event, NodeAnomalies};
 use crate::api::batch::{Accounts, MAX_RECORDS};
 use crate::api::bss;
+use crate::api::events::Said;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
 use crate::api::record::{Body, Record};
@@ -35,6 +36,9 @@ pub const MAX_EVENTS: usize = 64;
 /// Beginnings and ends of anomalies remembered of one node.
 pub const MAX_ANOMALIES: usize = 64;
 
+/// One-shot events remembered of one node: a screen or ten for a person; Prometheus has them all.
+pub const MAX_SAID: usize = 256;
+
 /// Bytes of pod maps as JSON, of all nodes together: 2,500 nodes with 100 KiB each.
 const MAX_PODS_BYTES: usize = 256 << 20;
 
@@ -54,6 +58,7 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::SchedulerWarning(_) => ("scheduler_warning", MAX_WARNINGS),
         Body::SchedulerEvent(_) => ("scheduler_event", MAX_EVENTS),
         Body::Anomaly(_) => ("anomaly", MAX_ANOMALIES),
+        Body::Event(_) => ("event", MAX_SAID),
         Body::Pods(_) => ("pods", 1),
         // The last two, so that rates are known at once after a restart.
         Body::Usage(_) => ("usage", 2),
@@ -124,6 +129,7 @@ struct Known {
     warnings: Told<StallWarning>,
     events: Told<CounterChange>,
     anomalies: Told<Event>,
+    said: Told<Said>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
     usage: Option<NodeUsageSum>,
@@ -188,6 +194,12 @@ impl View {
                 Body::Anomaly(event) => {
                     let one = (note(Kind::Anomaly), event);
                     remember(&mut known.anomalies, one, MAX_ANOMALIES, &mut self.changes);
+                }
+                // A node that was killed says again what it may not have sent.
+                Body::Event(said) if known.said.iter().any(|(_, one)| one.is_same(&said)) => {}
+                Body::Event(said) => {
+                    let one = (note(Kind::Event), said);
+                    remember(&mut known.said, one, MAX_SAID, &mut self.changes);
                 }
                 Body::Pods(pods) => {
                     note(Kind::Pods);
@@ -326,6 +338,7 @@ impl Fleet {
                 Kind::SchedulerWarning => Sample::SchedulerWarning(told(&known.warnings, change.id)?),
                 Kind::SchedulerEvent => Sample::SchedulerEvent(told(&known.events, change.id)?),
                 Kind::Anomaly => Sample::Anomaly(told(&known.anomalies, change.id)?),
+                Kind::Event => Sample::Event(told(&known.said, change.id)?),
                 Kind::Pods => Sample::Pods(known.pods.clone()?),
                 Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
                 Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
@@ -390,6 +403,16 @@ impl Fleet {
             warnings: values(&known.warnings),
             events: values(&known.events),
         })
+    }
+
+    /// One-shot events that nodes said lately, or one of them, each with its node.
+    #[must_use]
+    pub fn said(&self, node: Option<&str>) -> Vec<(String, Said)> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = view.nodes.iter().filter(|(name, _)| node.is_none_or(|node| *name == node));
+        let said =
+            wanted.flat_map(|(name, known)| known.said.iter().map(|(_, one)| (name.clone(), one.clone())));
+        said.collect()
     }
 
     /// The anomalies that began and ended on one node lately.

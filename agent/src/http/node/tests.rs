@@ -2,6 +2,7 @@
 
 mod anomalies;
 mod compat;
+mod events;
 mod golden;
 mod harness;
 mod hostile;

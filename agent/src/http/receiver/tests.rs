@@ -62,6 +62,7 @@ async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
         keys: Keys::new(keys).expect("keys"),
         clock: || NOW_NS,
         registry,
+        events: crate::events::Events::in_memory(|| NOW_NS),
         metrics,
         sources: watch::channel(Vec::new()).1,
         draining: CancellationToken::new(),
@@ -316,7 +317,7 @@ async fn random_bodies_to_every_other_endpoint() {
     let receiver = receiver().await;
     post(&receiver.router, "/api/v1/ingest", batch("worker-7", 1, &[pods()])).await;
     let routes = get(&receiver.router, "/").await.json()["routes"].clone();
-    let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics"];
+    let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics", "/event"];
     for route in routes.as_array().expect("a list") {
         let path = route["path"].as_str().expect("text").replace("{node}", "worker-7");
         if takes_bodies.contains(&path.as_str()) || queue_routes::PATHS.contains(&path.as_str()) {
@@ -329,6 +330,38 @@ async fn random_bodies_to_every_other_endpoint() {
     let odd = "/api/v1/nodes/%ff%00%2e%2e/scheduler";
     bombard(&receiver.router, "GET", odd, "{}", 1_000, &[404]).await;
     bombard(&receiver.router, "GET", "/api/v1/ingest", "{}", 1_000, &[405]).await;
+    let event = r#"{"labels":{"a":"b"},"value":1}"#;
+    bombard(&receiver.router, "POST", "/event", event, 1_000, &[200, 400, 415]).await;
     bombard(&receiver.router, "GET", "/api/v1/pods/pids?node=%ff%00&node=%", "{}", 1_000, &[400]).await;
     assert_eq!(receiver.common.metrics.panics.get(), 0);
+}
+
+#[tokio::test]
+async fn the_history_has_what_was_said_here_and_at_nodes_each_once() {
+    let receiver = receiver().await;
+    post(&receiver.router, "/event", r#"{"labels":{"type":"deploy","where":"here"}}"#).await;
+    let said = |ms: i64| {
+        let body = json!({"timestamp_ms": NOW_NS / 1_000_000 + ms, "name": "events_to_metrics",
+            "labels": {"type": "source_lost"}, "value": 1.0});
+        json!({"kind": "event", "body": body})
+    };
+    // A node that was killed says the second again.
+    let records = [said(1), said(2), said(2)];
+    let taken = post(&receiver.router, "/api/v1/ingest", batch("worker-7", 1, &records)).await;
+    assert_eq!(taken.status, StatusCode::OK, "{}", taken.text());
+    let asked = |query: &str| format!("/api/v1/events{query}");
+    let found = |json: Value| json["events"].as_array().expect("a list").clone();
+    let all = found(get(&receiver.router, &asked("")).await.json());
+    let nodes: Vec<_> = all.iter().map(|event| event["node"].clone()).collect();
+    assert_eq!(nodes, [json!("worker-7"), json!("worker-7"), Value::Null], "newest first");
+    for (query, count) in [
+        ("?type=deploy", 1),
+        ("?node=worker-7", 2),
+        ("?node=-", 1),
+        ("?node=other", 0),
+        ("?limit=1", 1),
+        ("?type=source_lost&to_ms=1750329000001", 1),
+    ] {
+        assert_eq!(found(get(&receiver.router, &asked(query)).await.json()).len(), count, "{query}");
+    }
 }

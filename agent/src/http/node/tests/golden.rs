@@ -183,7 +183,7 @@ fn sample(line: &str, (name, kind): &(String, String), series: &mut BTreeSet<Str
     let good = match &**kind {
         "counter" => suffix == "_total" && value.parse::<f64>().is_ok_and(|v| v >= 0.0),
         "info" => suffix == "_info" && value == "1",
-        "gauge" => suffix.is_empty(),
+        "gauge" | "unknown" => suffix.is_empty(),
         "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
         _ => false,
     };

@@ -120,6 +120,7 @@ pub(super) fn node_of(setup: Setup) -> Node {
         keys,
         clock: || NOW_NS,
         registry,
+        events: crate::events::Events::in_memory(|| NOW_NS),
         metrics,
         sources: healths,
         draining: draining.clone(),
