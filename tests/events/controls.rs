@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_tests::fault_proxy::{Fault, FaultProxy, Plan};
+use sextant_tests::fault_proxy::{Fault, Plan};
 use sextant_tests::prometheus::{Prometheus, Scraping, Version};
 
 use crate::client::Client;
@@ -23,20 +23,14 @@ fn different(address: &str, events: u32) -> Ledger {
     ledger
 }
 
-fn behind(proxy: &FaultProxy, scraped: &str) -> (tempfile::TempDir, [Prometheus; 2]) {
-    let dir = tempfile::tempdir().unwrap();
-    let both = two(Version::Two, dir.path(), &Scraping::of(scraped));
-    // Known to the server before the first event, as it wants it.
-    std::thread::sleep(Duration::from_secs(3));
-    let _ = proxy;
-    (dir, both)
-}
-
 #[test]
 fn the_references_algorithm_loses_what_two_scrapers_share() {
     let server = naive::serve();
     let proxy = proxy(&server, Plan::default());
-    let (_dir, both) = behind(&proxy, &proxy.address);
+    let dir = tempfile::tempdir().unwrap();
+    let both = two(Version::Two, dir.path(), &Scraping::of(&proxy.address));
+    // Known to the server before the first event, as it wants it.
+    std::thread::sleep(Duration::from_secs(3));
     let ledger = different(&server, 300);
     let lost: Vec<_> = both.iter().map(|one| difference(one, &ledger).unwrap()).collect();
     println!("two scrapers on one address: {lost:?}");

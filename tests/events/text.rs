@@ -71,8 +71,9 @@ fn plain_milliseconds_would_be_cut_to_others() {
         let text = format!("{}.{:03}", ts_ms / 1_000, ts_ms % 1_000);
         (text.parse::<f64>().unwrap() * 1_000.0) as i64
     };
-    let wrong = (1_750_329_000_000..1_750_329_010_000).filter(|ts_ms| cut(*ts_ms) != *ts_ms).count();
-    assert!(wrong > 0, "cutting never hurts at present times");
+    // The year 2038; in 2026 rounding hides it.
+    let wrong = (2_150_000_000_000..2_150_000_010_000).filter(|ts_ms| cut(*ts_ms) != *ts_ms).count();
+    assert!(wrong > 0, "cutting never hurts");
 }
 
 /// No family of ours is one that an event may name.

@@ -6,8 +6,8 @@
 //! # Timestamps of OpenMetrics
 //!
 //! are seconds, and Prometheus multiplies them by 1000 as binary fractions and *cuts*: 1.001 becomes 1000.9999 and is
-//! 1000 ms, another event's time. A fifth of a millisecond more than is meant comes out right whether a reader cuts or
-//! rounds.
+//! 1000 ms, another event's time. In these years rounding hides that, in 2038 it does not. A fifth of a millisecond more
+//! than is meant comes out right whether a reader cuts or rounds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

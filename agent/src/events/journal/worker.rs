@@ -156,7 +156,8 @@ impl Worker {
 
     fn cycle(&mut self, group: Group) {
         let Group { posts, scraped, tick, .. } = group;
-        if !self.loaded && !(posts.is_empty() && scraped.is_empty() && !tick) && self.load().is_err() {
+        let has_work = tick || !posts.is_empty() || !scraped.is_empty();
+        if has_work && !self.loaded && self.load().is_err() {
             let words = "it could not be read yet";
             posts.into_iter().for_each(|(_, reply)| _ = reply.send(Err(Error::Disk(words.to_owned()))));
             scraped.into_iter().for_each(|(.., reply)| _ = reply.send(Err(Error::Disk(words.to_owned()))));
