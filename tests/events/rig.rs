@@ -115,7 +115,7 @@ fn one(posting: &mut Client, client: u32, n: u32) -> BTreeMap<String, String> {
         4 => ("odd", format!("q\"\\ {key}\nend\u{1}{}", '\u{e4}')),
         _ => ("n", key.clone()),
     };
-    let status = if n % 3 == 0 {
+    let status = if n.is_multiple_of(3) {
         let body = serde_json::json!({"labels": {name: value}}).to_string();
         posting.post("/event", &body, &key)
     } else {
