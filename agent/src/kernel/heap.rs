@@ -71,19 +71,30 @@ mod tests {
         sum
     }
 
-    #[test]
-    fn code_that_nobody_runs_is_not_in_memory_and_what_runs_comes_back() {
-        // All of it is touched, as far as reading does that; the control is that this stays.
+    /// All of it, as far as reading does that.
+    fn populate() {
         for (from, to) in code() {
+            let (at, length) = (with_exposed_provenance_mut(from), to - from);
             // SAFETY: as in `trim`; it is only read ahead.
-            let populated =
-                unsafe { madvise(with_exposed_provenance_mut(from), to - from, Advice::LinuxPopulateRead) };
+            let populated = unsafe { madvise(at, length, Advice::LinuxPopulateRead) };
             assert_eq!(populated, Ok(()));
         }
-        let all = resident_kb();
-        assert!(all > 1_000 && resident_kb() >= all, "{all} kB");
-        trim();
-        let left = resident_kb();
-        assert!(left < all / 2, "{left} of {all} kB");
+    }
+
+    #[test]
+    fn code_that_nobody_runs_is_not_in_memory_and_what_runs_comes_back() {
+        // Other tests of this process run code meanwhile, and some trim.
+        let one_of_twenty = |holds: fn(u64) -> bool| {
+            (0..20).any(|_| {
+                populate();
+                holds(resident_kb())
+            })
+        };
+        assert!(one_of_twenty(|all| all > 1_000 && resident_kb() >= all), "the control: it stays");
+        let trimmed = |all| {
+            trim();
+            resident_kb() < all / 2
+        };
+        assert!(one_of_twenty(trimmed));
     }
 }
