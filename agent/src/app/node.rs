@@ -35,6 +35,9 @@ use crate::telemetry;
 /// For answers that are under way when the node stops.
 const HTTP_GRACE: Duration = Duration::from_secs(3);
 
+/// By then sources have tried everything once, on all but the slowest machines.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
     http::openapi::to_json(&http::node::document())
@@ -43,12 +46,13 @@ pub fn openapi() -> String {
 /// What would run, in words, for `--check`.
 pub fn plan(config: &Config) -> String {
     let node = HostFacts::read(&config.host, &config.node.name).node;
-    let forward = match &*config.forward.receivers {
-        [] => "answer locally only (no --receiver)".to_owned(),
-        receivers => {
-            let spool = config.node.data_dir.display();
-            format!("forward to {}, spooling in {spool}", receivers.join(", or to "))
+    let spool = config.node.data_dir.display();
+    let forward = match (&*config.forward.receivers, &*config.forward.jetstream.servers) {
+        ([], []) => "answer locally only (no --receiver)".to_owned(),
+        ([], servers) => {
+            format!("forward into the queue at {}, spooling in {spool}", servers.join(", or at "))
         }
+        (receivers, _) => format!("forward to {}, spooling in {spool}", receivers.join(", or to ")),
     };
     let listen = config.node.listen.join(", ");
     format!("node {node}\nlisten on {listen}\nread every {} ms\n{forward}\n", config.node.interval_ms)
@@ -143,7 +147,22 @@ pub async fn run(config: Config) -> Result<()> {
     let state = NodeState::new(common.clone(), handles);
     start_http(&mut supervisor, bound, state, common, events)?;
     watchdog::spawn(&mut supervisor, sources.scheduler, config.node.interval());
+    trim_when_settled(&mut supervisor);
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
+}
+
+/// Gives back the memory that only the start needed.
+fn trim_when_settled(supervisor: &mut Supervisor) {
+    let token = supervisor.token(Phase::Sources);
+    supervisor.best_effort(Phase::Sources, "trim", move || {
+        let token = token.clone();
+        async move {
+            if token.run_until_cancelled(tokio::time::sleep(SETTLED)).await.is_none() {
+                return Ok(());
+            }
+            tokio::task::spawn_blocking(crate::kernel::heap::trim).await
+        }
+    });
 }
 
 async fn bind(config: &Config, reload: &mut Reload) -> Result<Bound> {

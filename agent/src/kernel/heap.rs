@@ -35,18 +35,20 @@ pub fn trim() {
     let _anything_given_back = unsafe { libc::malloc_trim(0) };
 }
 
-/// Where the code of this program is mapped. Format: proc_pid_maps(5).
+/// Where the code of this program is mapped, and its constants, which are the file's beginning. What else is read-only in
+/// it was written by the dynamic loader. Format: proc_pid_maps(5).
 fn code() -> Vec<(usize, usize)> {
     let (Ok(maps), Ok(own)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
         return Vec::new();
     };
     let place = |line: &str| {
         let mut words = line.splitn(6, ' ');
-        let (addresses, flags) = (words.next()?, words.next()?);
-        let is_own = words.nth(3)?.trim_start() == own.to_str()?;
+        let (addresses, flags, offset) = (words.next()?, words.next()?, words.next()?);
+        let is_own = words.nth(2)?.trim_start() == own.to_str()?;
+        let is_written_by_nobody = flags == "r-xp" || flags == "r--p" && offset == "00000000";
         let (from, to) = addresses.split_once('-')?;
         let number = |text| usize::from_str_radix(text, 16).ok();
-        (is_own && flags == "r-xp").then_some((number(from)?, number(to)?))
+        (is_own && is_written_by_nobody).then_some((number(from)?, number(to)?))
     };
     maps.lines().filter_map(place).collect()
 }

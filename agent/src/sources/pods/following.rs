@@ -37,7 +37,9 @@ impl PodsSource {
             Ok((bell, kernel)) => {
                 self.bell = Some(bell);
                 // What was read of `/proc` until now is not needed any more.
-                self.tasks = None;
+                if let Some(tasks) = &mut self.tasks {
+                    tasks.forget();
+                }
                 self.follower = Some(Follower::new(Box::new(kernel), self.config.max_tasks));
             }
             Err(error) => self.detach(&error),

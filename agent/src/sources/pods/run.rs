@@ -43,7 +43,7 @@ const MAP_SHARE: u32 = 20;
 enum Turn {
     /// A walk of `/proc`.
     First,
-    /// The kernel is asked to tell what happens, and then for a walk.
+    /// The kernel is asked to tell what happens.
     Attach,
     /// A walk.
     Collect,
@@ -85,7 +85,7 @@ pub async fn run(
                 Turn::First => Some(source.collect(wall())),
                 Turn::Attach => {
                     source.attach();
-                    source.follower.is_some().then(|| source.collect(wall()))
+                    None
                 }
                 Turn::Collect => {
                     source.attach_again();
@@ -100,7 +100,7 @@ pub async fn run(
         .await?;
         source = back;
         // Until the kernel was asked nobody knows what this source lacks.
-        if !matches!(turn, Turn::First | Turn::Events) {
+        if matches!(turn, Turn::Collect | Turn::Second) {
             health.send_replace(source.health());
         }
         pace.did(turn, map.is_some().then_some(took));
@@ -115,6 +115,7 @@ pub async fn run(
         let next = async {
             match turn {
                 Turn::First => Turn::Attach,
+                Turn::Attach => Turn::Collect,
                 _ => pace.next(bell.as_ref(), again_at).await,
             }
         };
@@ -153,7 +154,7 @@ impl Waits {
     /// After a turn, which took so much CPU time if it made a map.
     fn did(&mut self, turn: Turn, made: Option<Duration>) {
         let now = Instant::now();
-        if matches!(turn, Turn::Attach | Turn::Collect) {
+        if turn == Turn::Collect {
             // Within a tenth of it: nodes that started together must not all walk at once for ever.
             let jitter = self.jitter.next().unwrap_or_default();
             self.collect_at = now + self.refresh.mul_f64(0.7) + jitter;

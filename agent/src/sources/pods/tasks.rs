@@ -92,6 +92,11 @@ impl Tasks {
         self.known.retain(|_, known| known.seen == number);
     }
 
+    /// Forgets all processes: the next walk reads each.
+    pub(super) fn forget(&mut self) {
+        self.known = HashMap::new();
+    }
+
     /// `stat` files read so far.
     pub(super) const fn reads(&self) -> u64 {
         self.reads
