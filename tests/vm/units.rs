@@ -99,7 +99,8 @@ fn without_bpf() -> Result<()> {
 fn the_drop_in_opens_what_anomalies_need() -> Result<()> {
     install()?;
     let config = "/etc/sextant/node.toml";
-    write(config, "[actions]\nenabled = true\n")?;
+    // An emulated machine takes its time to check a program.
+    write(config, "[actions]\nenabled = true\n[http]\nrequest_timeout_ms = 120000\n")?;
     write("/etc/default/sextant-node", &format!("SEXTANT_CONFIG={config}\n"))?;
     let mut targets = HandMade::new(Path::new("/sys/fs/cgroup"), "targets")?;
     // In a network of its own: nothing else goes through that.
