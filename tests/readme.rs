@@ -143,7 +143,8 @@ fn table_rows(head: &str) -> Vec<Vec<String>> {
 }
 
 fn run(program: &str, args: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(args).output()?;
+    let output =
+        Command::new(program).args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(
         output.status.success(),

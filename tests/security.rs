@@ -218,3 +218,35 @@ fn a_node_delivers_with_a_certificate_and_a_key_and_without_either_nothing_arriv
     })
     .unwrap();
 }
+
+#[test]
+fn samples_are_replayed_to_a_receiver_that_is_trusted_and_to_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (ours, _theirs) = (Authority::new(dir.path(), "ours"), Authority::new(dir.path(), "theirs"));
+    ours.sign("receiver");
+    ours.sign("sender");
+    let (cert, key, ca) = (at("receiver.pem"), at("receiver.key"), at("ours-ca.pem"));
+    let config = at("receiver.toml");
+    std::fs::write(&config, format!("[http.tls]\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {ca:?}\n"))
+        .unwrap();
+    let receiver = Role::start("receiver", &dir.path().join("receiver"), &["--config", &config]).unwrap();
+    let replay = |ca: &str, cert: &[&str]| {
+        let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/gpu/dcgm.csv");
+        let mut command = Command::new("timeout");
+        // One that is not trusted is waited for: somebody may put its certificate right.
+        command.args(["--signal=INT", "5"]).arg(sextant()).args(["replay", samples, "--rate", "max"]);
+        command.args(["--to", &receiver.url, "--ca", &at(ca)]).args(cert);
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let (cert, key) = (at("sender.pem"), at("sender.key"));
+    let shown = ["--cert", &*cert, "--cert-key", &key];
+    let trusted = replay("ours-ca.pem", &shown);
+    assert!(trusted.contains("sent         160\n"), "{trusted}");
+    for (ca, shown) in [("theirs-ca.pem", &shown[..]), ("ours-ca.pem", &[])] {
+        let words = replay(ca, shown);
+        assert!(words.contains("sent         0\n") && words.contains("unsent       160\n"), "{words}");
+        assert!(words.contains("waiting") && words.contains("ertificate"), "{words}");
+    }
+}

@@ -15,6 +15,7 @@ mod open_files;
 pub mod receiver;
 mod records;
 mod reload;
+pub mod replay;
 mod said;
 mod signals;
 mod watchdog;

@@ -3,10 +3,13 @@
 //! Every flag is optional here; a flag beats its environment variable, which beats the configuration file,
 //! which beats the default named in the help.
 
+pub mod replay;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::replay::ReplayArgs;
 use crate::telemetry::LogFormat;
 
 /// Scheduling telemetry for Linux nodes that run sched_ext schedulers.
@@ -27,6 +30,9 @@ pub enum Command {
     /// Run centrally: take what nodes forward, store it, answer for the whole fleet
     #[command(after_long_help = RECEIVER_EXAMPLES)]
     Receiver(ReceiverArgs),
+    /// Send samples of GPUs from a file into a receiver's queue
+    #[command(after_long_help = replay::EXAMPLES)]
+    Replay(ReplayArgs),
     /// Look at one thing once, without a running node
     #[command(subcommand)]
     Inspect(Inspect),

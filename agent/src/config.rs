@@ -23,13 +23,14 @@ use serde::{Deserialize, Serialize};
 
 use self::validate::validate;
 use crate::actions;
+use crate::cli::replay::ReplayArgs;
 use crate::cli::{NodeArgs, ReceiverArgs, RootArgs, Shared};
 use crate::delivery::{forwarder, spool};
 use crate::events;
 use crate::host::HostRoots;
 use crate::http::keys::{Config as Keys, KeyConfig, Required, Scope};
-use crate::sources::{database, pods, runqlat, scheduler, usage};
-use crate::{http, mysql, queue, store, telemetry, workloads};
+use crate::sources::{database, gpu, pods, runqlat, scheduler, usage};
+use crate::{alerts, http, mysql, queue, series, store, telemetry, workloads};
 
 /// Larger files are no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -65,6 +66,8 @@ pub struct Config {
     pub runqlat: runqlat::Config,
     /// `[usage]`: the usage source.
     pub usage: usage::Config,
+    /// `[gpu]`: the GPU source.
+    pub gpu: gpu::Config,
     /// `[actions]`: anomalies on purpose.
     pub actions: actions::Config,
     /// `[workloads]`: load on purpose.
@@ -83,6 +86,10 @@ pub struct Config {
     pub store: store::Config,
     /// `[queue]`: the receiver's queue.
     pub queue: queue::Config,
+    /// `[series]`: the receiver's time series.
+    pub series: series::Config,
+    /// `[alerts]`: what the receiver watches for.
+    pub alerts: alerts::Config,
 }
 
 /// `[node]`
@@ -213,8 +220,24 @@ pub fn for_receiver(args: &ReceiverArgs) -> Result<Config, Errors> {
     }
     replace(&mut config.receiver.data_dir, args.shared.data_dir.as_ref());
     apply_queue(&mut config.queue, args, &mut errors);
+    apply_reference_series(&mut config.series, &mut errors, variable);
     validate(&config, &mut errors);
     finish(config, errors)
+}
+
+/// The key in `SEXTANT_API_KEY` for `sextant replay`, whose flags are looked at.
+///
+/// # Errors
+/// An address or a topic that cannot be.
+pub fn for_replay(args: &ReplayArgs) -> Result<Option<String>, Errors> {
+    let mut errors = Vec::new();
+    if !validate::is_http_url(&args.to) {
+        errors.push(format!("--to: `{}` is no URL, such as http://10.0.0.5:8080", args.to));
+    }
+    if let Err(error) = queue::check_topic(&args.topic) {
+        errors.push(format!("--topic: {error}"));
+    }
+    if errors.is_empty() { Ok(variable("SEXTANT_API_KEY")) } else { Err(Errors(errors)) }
 }
 
 /// The configuration in a file (or the defaults), without flags.
@@ -280,6 +303,7 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         pods: section(&mut table, "pods", &mut errors),
         runqlat: section(&mut table, "runqlat", &mut errors),
         usage: section(&mut table, "usage", &mut errors),
+        gpu: section(&mut table, "gpu", &mut errors),
         actions: section(&mut table, "actions", &mut errors),
         workloads: section(&mut table, "workloads", &mut errors),
         database: section(&mut table, "database", &mut errors),
@@ -289,6 +313,8 @@ fn parse(text: &str) -> (Config, Vec<String>) {
         receiver: section(&mut table, "receiver", &mut errors),
         store: section(&mut table, "store", &mut errors),
         queue: section(&mut table, "queue", &mut errors),
+        series: section(&mut table, "series", &mut errors),
+        alerts: section(&mut table, "alerts", &mut errors),
     };
     for unknown in table.keys() {
         errors.push(format!(
@@ -353,6 +379,23 @@ fn apply_reference_keys(keys: &mut Keys, variable: impl Fn(&'static str) -> Opti
         let Some(secret) = secret else { continue };
         keys.key.push(KeyConfig::of(&secret, name, scopes));
         keys.required.get_or_insert(Required::Everything);
+    }
+}
+
+/// The variables of the reference telemetry stack's collector: with `INFLUXDB_URL` its store is used, unless the file says
+/// where series are.
+fn apply_reference_series(
+    series: &mut series::Config,
+    errors: &mut Vec<String>,
+    variable: impl Fn(&'static str) -> Option<String>,
+) {
+    if *series != series::Config::default() {
+        return;
+    }
+    match series.remote.take_reference(variable) {
+        Ok(true) => series.engine = series::EngineKind::Remote,
+        Ok(false) => {}
+        Err(error) => errors.push(error),
     }
 }
 

@@ -10,7 +10,7 @@
 
 pub mod age;
 pub mod forwarder;
-mod pace;
+pub(crate) mod pace;
 pub mod spool;
 pub mod status;
 pub mod transport;

@@ -12,6 +12,7 @@
 pub mod copy_on_write;
 pub mod keeper;
 pub mod medium;
+pub mod row;
 
 #[cfg(test)]
 pub(crate) mod faulty;

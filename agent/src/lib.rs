@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside this crate is the map: rooms, allowed arrows, invariants.
 
 pub mod actions;
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -17,6 +18,8 @@ pub mod kernel;
 pub mod mysql;
 pub mod queue;
 pub mod receiver;
+mod rpc;
+pub mod series;
 pub mod sources;
 pub mod store;
 pub mod task;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use sextant::cli::replay::ReplayArgs;
 use sextant::cli::{Cli, Command, ConfigVerb, KeyVerb, NodeArgs, ReceiverArgs, Role};
 use sextant::{app, config, telemetry};
 
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Node(args) => node(&args),
         Command::Receiver(args) => receiver(&args),
+        Command::Replay(args) => replay(&args),
         Command::Worker(args) => {
             Ok(if app::worker::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -69,6 +71,13 @@ fn receiver(args: &ReceiverArgs) -> anyhow::Result<ExitCode> {
     let _log = telemetry::init(&config.log)?;
     runtime()?.block_on(app::receiver::run(config))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    match config::for_replay(args) {
+        Ok(key) => runtime()?.block_on(app::replay::run(args, key)),
+        Err(errors) => wrong_usage(&errors),
+    }
 }
 
 /// Two workers: one may be busy with a large answer while the other says that all is well.

@@ -44,6 +44,14 @@ pub use self::name::{DEAD, MAX_NAME_BYTES};
 pub use self::parcel::{Consumer, Parcel};
 pub use self::state::{GroupState, PartitionState, Status, TopicState};
 
+/// A topic of this name can be produced to.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn check_topic(topic: &str) -> Result<(), Error> {
+    name::check_new(topic)
+}
+
 /// Largest payload, bytes: what other brokers take by default, and far more than a sample needs.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 

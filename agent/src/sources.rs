@@ -4,6 +4,7 @@
 //! stops the rest. Joins between sources are pure functions in [`crate::domain`].
 
 pub mod database;
+pub mod gpu;
 pub mod pods;
 pub mod runqlat;
 pub mod scheduler;

@@ -113,6 +113,17 @@ pub struct Log {
     _writer: WorkerGuard,
 }
 
+/// An error with all that is behind it, in one line: an HTTP client says "client error", and the reason is further down.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 /// Sets up logging to standard error, once per process.
 ///
 /// # Errors

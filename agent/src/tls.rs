@@ -8,8 +8,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -159,11 +162,28 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Connections to one server, with TLS or without; the files are read now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn connector(
+        &self,
+        over_tls: bool,
+        timeout: Duration,
+    ) -> Result<HttpsConnector<HttpConnector>, Error> {
+        let tls = if over_tls { self.read()? } else { trusting_nobody()? };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
+        Ok(builder.https_or_http().enable_http1().wrap_connector(tcp))
+    }
+}
+
 /// For connections that use no TLS and take the same way.
-///
-/// # Errors
-/// [`Error::Rustls`].
-pub fn trusting_nobody() -> Result<ClientConfig, Error> {
+fn trusting_nobody() -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }

@@ -1,4 +1,5 @@
-//! A real Prometheus that scrapes what a test serves: started, killed, started again on its data, reloaded, asked.
+//! A real Prometheus that scrapes what a test serves, or takes and sends samples by remote write: started, killed, started
+//! again on its data, reloaded, asked.
 
 #![expect(clippy::disallowed_methods, reason = "starts processes")]
 
@@ -68,6 +69,7 @@ pub struct Prometheus {
     dir: PathBuf,
     port: u16,
     child: Option<Child>,
+    more: Vec<String>,
 }
 
 impl Prometheus {
@@ -76,6 +78,14 @@ impl Prometheus {
     /// # Errors
     /// When it does not, with its log.
     pub fn start(version: Version, dir: &Path, scraping: &Scraping) -> Result<Self> {
+        Self::start_with(version, dir, &scraping.config(), &[])
+    }
+
+    /// One with this configuration and further arguments.
+    ///
+    /// # Errors
+    /// When it does not answer, with its log.
+    pub fn start_with(version: Version, dir: &Path, config: &str, more: &[&str]) -> Result<Self> {
         let program = match version {
             Version::Two => tool("SEXTANT_PROMETHEUS", "prometheus"),
             Version::Three => tool("SEXTANT_PROMETHEUS_3", "prometheus"),
@@ -83,10 +93,17 @@ impl Prometheus {
         std::fs::create_dir_all(dir)?;
         // One that was free a moment ago: it cannot say which it took.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut this = Self { program, dir: dir.to_owned(), port, child: None };
-        std::fs::write(this.config(), scraping.config())?;
+        let more = more.iter().map(|&argument| argument.to_owned()).collect();
+        let mut this = Self { program, dir: dir.to_owned(), port, child: None, more };
+        std::fs::write(this.config(), config)?;
         this.revive()?;
         Ok(this)
+    }
+
+    /// `http://HOST:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     fn config(&self) -> PathBuf {
@@ -105,6 +122,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", self.dir.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
             .args(["--query.max-samples=50000000", "--log.level=warn"])
+            .args(&self.more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -131,7 +149,15 @@ impl Prometheus {
     /// # Errors
     /// When it is not there.
     pub fn reload(&self, scraping: &Scraping) -> Result<()> {
-        std::fs::write(self.config(), scraping.config())?;
+        self.reload_with(&scraping.config())
+    }
+
+    /// Has this configuration from now on.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn reload_with(&self, config: &str) -> Result<()> {
+        std::fs::write(self.config(), config)?;
         self.signal(Signal::HUP)
     }
 
@@ -182,7 +208,7 @@ impl Prometheus {
     }
 
     fn ask(&self, path: &str, data: &[&str]) -> Result<String> {
-        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        let url = format!("{}/{path}", self.url());
         let mut curl = Command::new("curl");
         curl.args(["-s", "--fail-with-body", "--max-time", "30"]);
         for pair in data {

@@ -17,8 +17,12 @@ use sextant_tests::scheduler::{Kind, Scheduler, undisturbed};
 
 use super::roles::curl;
 
-/// Emulated machines are many times slower.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Emulated machines are many times slower: a debug build has loaded its programs there in one to three minutes, on the one
+/// CPU that the unit may use.
+const PATIENCE: Duration = Duration::from_secs(360);
+
+/// Between two looks at a node that starts: each takes of the CPU that it needs.
+const LOOK: Duration = Duration::from_secs(5);
 const NODE: &str = "http://127.0.0.1:8090";
 const DROP_IN: &str = "/run/systemd/system/sextant-node.service.d/control.conf";
 
@@ -57,6 +61,7 @@ fn a_scheduler_is_read_and_its_numbers_arrive() -> Result<()> {
         Ok(())
     })?;
     eventually(PATIENCE, "pods and run queues are measured", || {
+        std::thread::sleep(LOOK);
         let pods: Value = serde_json::from_slice(&curl(&format!("{NODE}/api/v1/pods"))?)?;
         let metrics = String::from_utf8(curl(&format!("{NODE}/metrics"))?)?;
         ensure!(pods.is_object() && metrics.contains("sextant_runqueue_"), "{pods}\n{metrics}");
@@ -82,6 +87,7 @@ fn without_bpf() -> Result<()> {
     systemctl(&["daemon-reload"])?;
     systemctl(&["restart", "sextant-node"])?;
     let found = eventually(PATIENCE, "the sources say what they lack", || {
+        std::thread::sleep(LOOK);
         let lacks = lacks()?;
         ensure!(lacks.iter().any(|lack| refused(lack)), "{lacks:?}");
         Ok(())

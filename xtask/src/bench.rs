@@ -41,6 +41,8 @@ enum What {
     Queue,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
+    /// The receiver's time series: what is taken, its size on disk, questions, a start with a month of files
+    Store,
     /// How exact anomalies are: stress-ng
     Stress,
     /// A walk over all processes in the kernel: /proc
@@ -60,6 +62,7 @@ impl What {
             Self::Pods => "pods",
             Self::Queue => "queue",
             Self::Runqlat => "runqlat",
+            Self::Store => "store",
             Self::Stress => "stress",
             Self::Tasks => "tasks",
             Self::Usage => "usage",
@@ -74,7 +77,13 @@ impl What {
             Self::Queue => &[("redis-server", "redis-server")],
             Self::Runqlat => &[("runqlat", "libbpf-tools"), ("bpftrace", "bpftrace")],
             Self::Stress => &[("stress-ng", "stress-ng")],
-            Self::Delivery | Self::Events | Self::Network | Self::Node | Self::Tasks | Self::Usage => &[],
+            Self::Delivery
+            | Self::Events
+            | Self::Network
+            | Self::Node
+            | Self::Store
+            | Self::Tasks
+            | Self::Usage => &[],
         }
     }
 }

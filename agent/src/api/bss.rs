@@ -99,6 +99,30 @@ impl From<&Record> for CompatRecord {
     }
 }
 
+impl From<&Record> for BssRecord {
+    fn from(record: &Record) -> Self {
+        use BssField as F;
+        let mut this = Self::default();
+        for (field, value) in [
+            (F::UserschedPid, record.usersched_pid),
+            (F::UserschedLastRunAt, record.usersched_last_run_at),
+            (F::NrQueued, record.nr_queued),
+            (F::NrScheduled, record.nr_scheduled),
+            (F::NrRunning, record.nr_running),
+            (F::NrOnlineCpus, record.nr_online_cpus),
+            (F::NrUserDispatches, record.nr_user_dispatches),
+            (F::NrKernelDispatches, record.nr_kernel_dispatches),
+            (F::NrCancelDispatches, record.nr_cancel_dispatches),
+            (F::NrBounceDispatches, record.nr_bounce_dispatches),
+            (F::NrFailedDispatches, record.nr_failed_dispatches),
+            (F::NrSchedCongested, record.nr_sched_congested),
+        ] {
+            this.set(field, value);
+        }
+        this
+    }
+}
+
 impl From<&BssRecord> for Record {
     fn from(record: &BssRecord) -> Self {
         use BssField as F;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{anomalies, bss, events, pods, runqueue, scheduler, usage};
+use super::{anomalies, bss, events, gpu, pods, runqueue, scheduler, usage};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,4 +42,6 @@ pub enum Body {
     Event(events::Said),
     /// How pods and containers wait for a CPU.
     Runqueue(runqueue::record::NodeRunqueue),
+    /// What the node's GPUs say of themselves.
+    Gpu(gpu::NodeGpu),
 }

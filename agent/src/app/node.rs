@@ -20,6 +20,7 @@ use super::{events as kept, health, reload, watchdog};
 use crate::config::Config;
 use crate::events::Events;
 use crate::http::exposition::database::DatabaseCollector;
+use crate::http::exposition::gpu::{GpuCollector, GpuSourceCollector};
 use crate::http::exposition::node::NodeCollector;
 use crate::http::exposition::process::ProcessCollector;
 use crate::http::exposition::reference::ReferenceCollector;
@@ -81,7 +82,7 @@ pub async fn run(config: Config) -> Result<()> {
     let delivery = delivery::start(&mut supervisor, &config, &facts, ours, &mut reload)?;
     let events = kept::open_or_off(&config.node.data_dir, &config, ours);
     kept::keep_time(&mut supervisor, &events);
-    let mut sources = sources::start(&mut supervisor, &config, ours);
+    let mut sources = sources::start(&mut supervisor, &config, &facts.node, ours);
     let reloaded = reload.start(&mut supervisor);
     sources.health = health::joined(&mut supervisor, sources.health, reloaded);
     events::start(&mut supervisor, &events, sources.health.clone(), &delivery, &facts);
@@ -95,6 +96,7 @@ pub async fn run(config: Config) -> Result<()> {
         pods: sources.pods.clone(),
         usage: sources.usage.clone(),
         runqueues: sources.runqueues.clone(),
+        gpus: sources.gpus.clone(),
         events: sources.events,
         anomalies: anomaly_events,
         posts,
@@ -113,8 +115,10 @@ pub async fn run(config: Config) -> Result<()> {
     let runqueues = RunqueueCollector::new(pods, runqueues, config.runqlat.max_pods_exported);
     ours.register_collector(Box::new(runqueues));
     ours.register_collector(Box::new(DatabaseCollector { history: sources.database.clone() }));
+    ours.register_collector(Box::new(GpuSourceCollector { map: sources.gpus.clone() }));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
+    registry.register_collector(Box::new(GpuCollector { map: sources.gpus }));
     if config.http.reference_metric_names {
         let (scheduler, machine_id) = (sources.scheduler.clone(), facts.machine_id.clone());
         registry.register_collector(Box::new(ReferenceCollector { scheduler, machine_id }));

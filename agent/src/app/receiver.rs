@@ -18,12 +18,15 @@ use crate::http::receiver::queue::Door;
 use crate::http::receiver::{ReceiverState, router};
 use crate::http::{self, Common, Parts, Role, serve};
 use crate::queue::{self, EngineKind, Queue};
+use crate::receiver::collector::{self, nodes::Nodes, topic};
 use crate::receiver::fleet::Fleet;
 use crate::receiver::ingest::{self, Ingest};
+use crate::series::{self, EngineKind as SeriesEngine, Series};
 use crate::store::{self, Store};
 use crate::task::{Phase, Supervisor};
 use crate::telemetry;
 
+mod alerts;
 mod nodes;
 
 /// For batches that are under way when the receiver stops.
@@ -38,11 +41,19 @@ pub fn openapi() -> String {
 pub fn plan(config: &Config) -> String {
     let receiver = &config.receiver;
     format!(
-        "receiver\nlisten on {}\nstore in {}\nqueue {}\n",
+        "receiver\nlisten on {}\nstore in {}\nqueue {}\nseries {}\n",
         receiver.listen.join(", "),
         receiver.data_dir.display(),
-        place_of_queue(config)
+        place_of_queue(config),
+        place_of_series(config)
     )
+}
+
+fn place_of_series(config: &Config) -> String {
+    match config.series.engine {
+        SeriesEngine::Embedded => format!("in {}", config.receiver.data_dir.display()),
+        SeriesEngine::Remote => format!("at {}", config.series.remote.write_url),
+    }
 }
 
 fn place_of_queue(config: &Config) -> String {
@@ -84,11 +95,25 @@ pub async fn run(config: Config) -> Result<()> {
         .await
         .with_context(|| format!("cannot open the queue {}", place_of_queue(&config)))?;
 
+    let series = Series::open(dir, &config.series, series::Metrics::register(ours), super::wall_ns)
+        .await
+        .with_context(|| format!("cannot open the series {}", place_of_series(&config)))?;
+    let collected = collector::Metrics::register(ours);
+    let watched = crate::alerts::Metrics::register(ours);
+    let alerts = alerts::start(&mut supervisor, &config, dir, &series, &events, watched)?;
+
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
     let metrics = http::metrics::Metrics::register(ours);
     registry.register_collector(Box::new(ProcessCollector::new(started_at_ns)));
     queue_metrics.register_reference(&mut registry);
-    let (ours, reloaded) = (parts(&mut supervisor, &store, &queue), reload.start(&mut supervisor));
+    collected.register_reference(&mut registry);
+    let files = series.files();
+    if !files.is_empty() {
+        let again = series.clone();
+        let read = move || again.reload().map(|()| "for the next request".to_owned());
+        reload.add("series", files, move || read().map_err(|error| error.to_string()));
+    }
+    let (ours, reloaded) = (parts(&mut supervisor, &store, &queue, &series), reload.start(&mut supervisor));
     let ours = health::joined(&mut supervisor, ours, events.health());
     let draining = tokio_util::sync::CancellationToken::new();
     let common = Common::from(Parts {
@@ -102,6 +127,18 @@ pub async fn run(config: Config) -> Result<()> {
         sources: health::joined(&mut supervisor, ours, reloaded),
         draining: draining.clone(),
     });
+    let of_series = http::receiver::series::Door::new(series.clone());
+    let nodes = Nodes::new(store.clone(), series.clone(), collected.clone(), dir);
+    collect(&mut supervisor, nodes, &queue, &series, collected);
+    let (accounts, token) =
+        (alerts::account(Arc::clone(&ingest), series.clone()), supervisor.token(Phase::Http));
+    supervisor.critical(Phase::Http, "fleet's accounts", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = accounts => {}
+        }
+        Ok::<_, Infallible>(())
+    });
     if config.receiver.nodes_from_queue {
         let (queue, ingest, token) = (queue.clone(), Arc::clone(&ingest), supervisor.token(Phase::Http));
         supervisor.critical(Phase::Http, "nodes' batches", async move {
@@ -112,8 +149,13 @@ pub async fn run(config: Config) -> Result<()> {
             Ok::<_, Infallible>(())
         });
     }
-    let state =
-        ReceiverState::new(common.clone(), ingest, Door::new(queue.clone(), config.queue.max_streams));
+    let state = ReceiverState::new(
+        common.clone(),
+        ingest,
+        Door::new(queue.clone(), config.queue.max_streams),
+        of_series,
+        alerts,
+    );
     let (timed, token) = (queue.clone(), supervisor.token(Phase::Http));
     supervisor.critical(Phase::Http, "queue's deadlines", async move {
         timed.keep_time(token).await;
@@ -127,15 +169,53 @@ pub async fn run(config: Config) -> Result<()> {
         events.close().await;
         store.close().await;
         queue.close().await;
+        series.close().await;
         Ok::<_, Infallible>(())
     });
     Ok(super::until_stopped(supervisor, || draining.cancel()).await?)
 }
 
-/// Store and queue: what a receiver can lack.
-fn parts(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Receiver<Vec<SourceHealth>> {
-    let (mut store, mut queue) = (store.status(), queue.status());
-    let (out, all) = watch::channel(both(&store.borrow_and_update(), &queue.borrow_and_update()));
+/// Records and queued telemetry become series until the receiver stops.
+fn collect(
+    supervisor: &mut Supervisor,
+    nodes: Nodes,
+    queue: &Queue,
+    series: &Series,
+    metrics: collector::Metrics,
+) {
+    let token = supervisor.token(Phase::Http);
+    supervisor.critical(Phase::Http, "nodes' series", async move {
+        nodes.run(token).await;
+        Ok::<_, Infallible>(())
+    });
+    let (queue, of_topic, token) = (queue.clone(), series.clone(), supervisor.token(Phase::Http));
+    supervisor.critical(Phase::Http, "telemetry's series", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = topic::run(queue, of_topic, metrics) => {}
+        }
+        Ok::<_, Infallible>(())
+    });
+    let (timed, token) = (series.clone(), supervisor.token(Phase::Http));
+    supervisor.critical(Phase::Http, "days of series", async move {
+        timed.keep_time(token).await;
+        Ok::<_, Infallible>(())
+    });
+}
+
+/// Stores and queue: what a receiver can lack.
+fn parts(
+    supervisor: &mut Supervisor,
+    store: &Store,
+    queue: &Queue,
+    series: &Series,
+) -> watch::Receiver<Vec<SourceHealth>> {
+    let (mut store, mut queue, mut series) = (store.status(), queue.status(), series.status());
+    let all =
+        |store: &mut watch::Receiver<_>, queue: &mut watch::Receiver<_>, series: &mut watch::Receiver<_>| {
+            health_of(&store.borrow_and_update(), &queue.borrow_and_update(), &series.borrow_and_update())
+        };
+    let (out, shown) = watch::channel(all(&mut store, &mut queue, &mut series));
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "health", async move {
         loop {
@@ -143,9 +223,10 @@ fn parts(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Re
                 () = token.cancelled() => return Ok::<_, Infallible>(()),
                 changed = store.changed() => if changed.is_err() { break },
                 changed = queue.changed() => if changed.is_err() { break },
+                changed = series.changed() => if changed.is_err() { break },
             }
             out.send_if_modified(|shown| {
-                let now = both(&store.borrow_and_update(), &queue.borrow_and_update());
+                let now = all(&mut store, &mut queue, &mut series);
                 let changed = *shown != now;
                 *shown = now;
                 changed
@@ -154,14 +235,18 @@ fn parts(supervisor: &mut Supervisor, store: &Store, queue: &Queue) -> watch::Re
         token.cancelled().await;
         Ok(())
     });
-    all
+    shown
 }
 
-fn both(store: &store::Status, queue: &queue::Status) -> Vec<SourceHealth> {
+fn health_of(store: &store::Status, queue: &queue::Status, series: &series::Status) -> Vec<SourceHealth> {
     let health = |name, degraded: &Option<String>, damage: &Option<String>| {
         let lacks: Vec<String> = degraded.iter().chain(damage).cloned().collect();
         let condition = if degraded.is_some() { Condition::Degraded } else { Condition::Up };
         SourceHealth { name, condition, lacks, ..SourceHealth::default() }
     };
-    vec![health("store", &store.degraded, &store.damage), health("queue", &queue.degraded, &queue.damage)]
+    vec![
+        health("store", &store.degraded, &store.damage),
+        health("queue", &queue.degraded, &queue.damage),
+        health("series", &series.degraded, &series.damage),
+    ]
 }

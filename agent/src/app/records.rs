@@ -6,6 +6,7 @@
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
 //! - usage and waits for CPUs: with the first collection after [`Pace::usage`]; their counters grow, so that nothing
 //!   between two is missed;
+//! - GPUs: with every reading that has one, since their figures are of a moment;
 //! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
 //!   after it.
 
@@ -18,11 +19,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::said;
+use crate::api::gpu::NodeGpu;
 use crate::api::record::{Body, Record};
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
 use crate::domain::event::{AnomalyEvent, SchedulerEvent};
+use crate::domain::gpu::GpuMap;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::{RunqueuePair, RunqueueReading};
 use crate::domain::scheduler::SchedulerReading;
@@ -50,6 +53,7 @@ pub(super) struct Inputs {
     pub(super) pods: watch::Receiver<Arc<PodMap>>,
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
+    pub(super) gpus: watch::Receiver<Arc<GpuMap>>,
     pub(super) events: mpsc::Receiver<SchedulerEvent>,
     pub(super) anomalies: mpsc::Receiver<AnomalyEvent>,
     pub(super) posts: mpsc::Receiver<Post>,
@@ -106,6 +110,12 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
                         told.usage_at = Some(Instant::now());
                         writer.record(Body::Usage(record)).await;
                     }
+                }
+            }
+            Ok(()) = inputs.gpus.changed() => {
+                let gpus = Arc::clone(&inputs.gpus.borrow_and_update());
+                if !gpus.devices.is_empty() {
+                    writer.record(Body::Gpu(NodeGpu::from(&*gpus))).await;
                 }
             }
             Ok(()) = inputs.runqueues.changed() => {

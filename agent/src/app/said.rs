@@ -17,6 +17,8 @@ pub(super) enum Subject {
     Anomaly,
     /// A source.
     Source,
+    /// An alert.
+    Alert,
 }
 
 impl Subject {
@@ -25,6 +27,7 @@ impl Subject {
             Self::Scheduler => "scheduler",
             Self::Anomaly => "anomaly",
             Self::Source => "source",
+            Self::Alert => "alert",
         }
     }
 }

@@ -46,6 +46,12 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
     if let Err(error) = config.queue.check() {
         errors.push(format!("[queue] {error}"));
     }
+    if let Err(error) = config.alerts.check() {
+        errors.push(format!("[alerts] {error}"));
+    }
+    if let Err(error) = config.series.check() {
+        errors.push(format!("[series] {error}"));
+    }
     if let Err(error) = config.events.check() {
         errors.push(format!("[events] {error}"));
     }
@@ -57,6 +63,9 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
         && let Err(error) = Prometheus::new(prometheus)
     {
         errors.push(format!("[database_source] prometheus_url: {error}"));
+    }
+    if let Err(error) = config.gpu.check() {
+        errors.push(format!("[gpu] {error}"));
     }
     if let Err(error) = config.workloads.check() {
         errors.push(format!("[workloads] {error}"));
@@ -81,6 +90,7 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
         ("scheduler.watchdog] interval_ms", config.scheduler.watchdog.interval_ms),
         ("scheduler] event_interval_ms", config.scheduler.event_interval_ms),
         ("usage] interval_ms", config.usage.interval_ms),
+        ("gpu] interval_ms", config.gpu.interval_ms),
     ] {
         let (min, max) = (INTERVAL_MS.start(), INTERVAL_MS.end());
         if !INTERVAL_MS.contains(&value_ms) {
@@ -100,6 +110,7 @@ pub(super) fn validate(config: &Config, errors: &mut Vec<String>) {
     }
 }
 
-fn is_http_url(text: &str) -> bool {
+/// It can be a receiver's.
+pub(super) fn is_http_url(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -10,7 +10,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The pauses of one series of failures.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     builder: ExponentialBuilder,
     backoff: ExponentialBackoff,
     max: Duration,
@@ -18,7 +18,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Pauses from `min` to `max`. Jitter adds up to as much again to each, so the series itself ends at half.
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         // The crate's own seed is a constant without its `std` feature: all nodes would wait alike.
         let (seed, _) = Uuid::new_v4().as_u64_pair();
         let builder = ExponentialBuilder::new()
@@ -31,14 +31,14 @@ impl Pace {
     }
 
     /// The next pause.
-    pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         let pause = self.backoff.next().unwrap_or(self.max).min(self.max);
         // Jitter on top of what was asked for: all nodes were asked the same.
         retry_after.map_or(pause, |asked| asked.min(MAX_RETRY_AFTER) + pause)
     }
 
     /// The next failure starts a new series.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.backoff = self.builder.build();
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | none | health checks, the API's description and its pages: never a key, never a limit |
 //! | `read` | what is only read, `/metrics` among it |
-//! | `write` | BSS records, `/event`, `/produce` |
+//! | `write` | BSS records, `/event`, `/produce`, `/telemetry`, samples by remote write and line protocol |
 //! | `consume` | `/consume` and what settles it |
 //! | `ingest` | nodes' batches |
 //! | `act` | anomalies and workloads: asked for by [`super::guarded`], which says first whether they are on |
@@ -32,7 +32,8 @@ pub(super) fn scope(method: &Method, route: &str) -> Option<Scope> {
         // Consuming takes records from others, whatever its method says.
         "/consume" | "/ack" | "/nak" | "/extend" => Some(Scope::Consume),
         _ if reads => Some(Scope::Read),
-        "/api/v1/metrics" | "/event" | "/produce" | "/produce/batch" => Some(Scope::Write),
+        "/api/v1/metrics" | "/event" | "/produce" | "/produce/batch" | "/telemetry" => Some(Scope::Write),
+        "/api/v1/write" | "/api/v2/write" | "/write" => Some(Scope::Write),
         _ if is_action(route) => Some(Scope::Act),
         _ => Some(Scope::Admin),
     }

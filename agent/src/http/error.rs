@@ -11,6 +11,8 @@ use super::bss_body::BodyError;
 use crate::api::anomalies::reference::Detail;
 use crate::api::batch::Refusal;
 use crate::api::envelope::Failure;
+use crate::api::influx::{Failed, FailedV1};
+use crate::api::telemetry::TelemetryFailure;
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,9 @@ pub enum ApiError {
     /// No such node.
     #[error("no records of a node {0:?} (GET /api/v1/nodes lists them)")]
     NoNode(String),
+    /// No such GPU.
+    #[error("{0}")]
+    NoGpu(String),
     /// The request was not answered in time.
     #[error("request took longer than {0} ms")]
     Timeout(u64),
@@ -168,9 +173,11 @@ impl ApiError {
             Self::Lacking(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotFound(_) | Self::NoNode(_) | Self::NoSuchAction(_) | Self::NotInQueue(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound(_)
+            | Self::NoNode(_)
+            | Self::NoGpu(_)
+            | Self::NoSuchAction(_)
+            | Self::NotInQueue(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
             | Self::EventsFull(_)
@@ -251,13 +258,59 @@ impl IntoResponse for Text {
     }
 }
 
+/// An error as InfluxDB gives it, in its second version or its first.
+#[derive(Debug)]
+pub(super) enum Influx {
+    /// `{"code":"invalid","message":"..."}`
+    Two(ApiError),
+    /// `{"error":"..."}`
+    One(ApiError),
+}
+
+impl IntoResponse for Influx {
+    fn into_response(self) -> Response {
+        let (Self::Two(error) | Self::One(error)) = &self;
+        let (status, text) = (error.status(), error.to_string());
+        let response = match &self {
+            Self::Two(_) => (status, Json(Failed::new(status.as_u16(), text.clone()))).into_response(),
+            Self::One(_) => (status, Json(FailedV1 { error: text.clone() })).into_response(),
+        };
+        error.dress(response, text)
+    }
+}
+
+/// An error in the envelope of the reference's telemetry API: `{"error":"...","message":"..."}`.
+#[derive(Debug)]
+pub(super) struct Telemetry(ApiError);
+
+impl<E: Into<ApiError>> From<E> for Telemetry {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Telemetry {
+    fn into_response(self) -> Response {
+        let (status, message) = (self.0.status(), self.0.to_string());
+        let error = status.canonical_reason().unwrap_or("Error").to_owned();
+        let response = (status, Json(TelemetryFailure { error, message: message.clone() })).into_response();
+        self.0.dress(response, message)
+    }
+}
+
 /// An error as the family of a route gives it.
 pub(super) fn in_family(route: &str, error: ApiError) -> Response {
     let begins = |families: &[&str]| families.iter().any(|family| route.starts_with(family));
-    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics"]) {
+    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics", "/api/v1/write"]) {
         Text(error).into_response()
+    } else if begins(&["/api/v2/write"]) {
+        Influx::Two(error).into_response()
+    } else if begins(&["/write"]) {
+        Influx::One(error).into_response()
     } else if begins(&["/api/anomaly/", "/api/workload/", "/api/metrics/"]) {
         Plain(error).into_response()
+    } else if begins(&["/telemetry", "/api/v1/gpus", "/api/v1/hosts", "/api/v1/namespaces"]) {
+        Telemetry(error).into_response()
     } else {
         error.into_response()
     }

@@ -22,6 +22,7 @@ use crate::events::{Batch, Events, text};
 
 pub mod classic;
 pub mod database;
+pub mod gpu;
 pub mod node;
 pub mod process;
 pub mod reference;
@@ -139,15 +140,34 @@ impl<'a> Writer<'a> {
 
     pub(super) fn gauges<L: EncodeLabelSet>(
         &mut self,
+        named: (&str, &str),
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = (L, Number)>,
+    ) -> fmt::Result {
+        self.numbers(named, unit, MetricType::Gauge, samples)
+    }
+
+    /// Names that must stay as they are, where a counter's would get an ending.
+    pub(super) fn untyped<L: EncodeLabelSet>(
+        &mut self,
+        named: (&str, &str),
+        samples: impl IntoIterator<Item = (L, Number)>,
+    ) -> fmt::Result {
+        self.numbers(named, None, MetricType::Unknown, samples)
+    }
+
+    fn numbers<L: EncodeLabelSet>(
+        &mut self,
         (name, help): (&str, &str),
         unit: Option<&Unit>,
+        kind: MetricType,
         samples: impl IntoIterator<Item = (L, Number)>,
     ) -> fmt::Result {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_none() {
             return Ok(());
         }
-        let mut family = self.0.encode_descriptor(name, &format!("{help}."), unit, MetricType::Gauge)?;
+        let mut family = self.0.encode_descriptor(name, &format!("{help}."), unit, kind)?;
         samples.try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 

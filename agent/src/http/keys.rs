@@ -1,8 +1,9 @@
 //! Who asks, and what they may do.
 //!
-//! A key comes in `X-API-Key` or as `Authorization: Bearer`. Only SHA-256 digests are known here, and what comes is
-//! compared with all of them in constant time, so that neither a key nor its place in the list can be measured. A key
-//! has a name, for the log, and [`Scope`]s. A process that reaches the unix socket (its owner and group) may do all.
+//! A key comes in `X-API-Key` or as `Authorization: Bearer` (`Token`, as InfluxDB's clients say it). Only SHA-256 digests
+//! are known here, and what comes is compared with all of them in constant time, so that neither a key nor its place in the
+//! list can be measured. A key has a name, for the log, and [`Scope`]s. A process that reaches the unix socket (its owner
+//! and group) may do all.
 //!
 //! ```toml
 //! [keys]
@@ -107,7 +108,8 @@ pub(super) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
         return Some(key.as_bytes());
     }
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().as_bytes())
+    let known = ["bearer", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    known.then(|| key.trim().as_bytes())
 }
 
 #[cfg(test)]

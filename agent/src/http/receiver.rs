@@ -8,9 +8,12 @@
 //! - `GET /api/v1/pods` what each pod of the fleet uses and how it waits for a CPU
 //! - `GET /api/v1/pods/pids` the pods of the whole fleet in the reference's shape, each with its `node`;
 //!   `?node=NAME` those of one node
+//! - `POST /api/v1/write`, `/api/v2/write`, `/write` take samples from others ([`mod@write`])
+//! - `GET /api/v1/alerts` what is watched for, and what of it is so
 //! - `GET /api/v1/stream` what arrives from nodes, as server-sent events
 //!
-//! those of the queue ([`queue`]) and those of [`super::common`].
+//! those of the queue ([`queue`]), of GPU telemetry ([`telemetry`]), of time series ([`series`]) and those of
+//! [`super::common`].
 
 use std::sync::Arc;
 
@@ -37,12 +40,16 @@ use crate::api::pods::FleetPodPidsList;
 use crate::api::scheduler::event::NodeHistory;
 use crate::receiver::ingest::{Ingest, IngestError};
 
+mod alerts;
 mod events;
 pub mod exposition;
 mod fleet_pids;
 mod pods;
 pub mod queue;
+pub mod series;
 mod stream;
+mod telemetry;
+pub mod write;
 
 /// Looks through the whole fleet at a time: each may take a thread for a second, and batches need threads too.
 const LOOKS: usize = 4;
@@ -53,14 +60,22 @@ pub struct ReceiverState {
     common: Common,
     ingest: Arc<Ingest>,
     queue: queue::Door,
+    series: series::Door,
+    alerts: crate::alerts::Watch,
     /// Room for those who look through the whole fleet.
     looks: Arc<Semaphore>,
 }
 
 impl ReceiverState {
-    /// From what both roles need, the door for batches and the one of the queue.
-    pub fn new(common: Common, ingest: Arc<Ingest>, queue: queue::Door) -> Self {
-        Self { common, ingest, queue, looks: Arc::new(Semaphore::new(LOOKS)) }
+    /// From what both roles need, the door for batches, the one of the queue, the one of the series, and the alerts.
+    pub fn new(
+        common: Common,
+        ingest: Arc<Ingest>,
+        queue: queue::Door,
+        series: series::Door,
+        alerts: crate::alerts::Watch,
+    ) -> Self {
+        Self { common, ingest, queue, series, alerts, looks: Arc::new(Semaphore::new(LOOKS)) }
     }
 }
 
@@ -94,6 +109,21 @@ impl ReceiverState {
         queue::settle::nak,
         queue::settle::extend,
         queue::topics,
+        alerts::alerts,
+        telemetry::post,
+        telemetry::gpus,
+        telemetry::history::telemetry,
+        telemetry::hosts,
+        telemetry::namespaces,
+        series::list,
+        series::labels,
+        series::label_values,
+        series::samples,
+        series::tail::stream,
+        series::statistics::statistics,
+        write::prometheus::write,
+        write::lines::write,
+        write::lines::write_v1,
     ),
     components(schemas(crate::api::queue::Messages, crate::api::queue::Settled, crate::api::queue::Topic))
 )]
@@ -124,6 +154,21 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/nak", post(queue::settle::nak))
         .route("/extend", post(queue::settle::extend))
         .route("/topics", get(queue::topics))
+        .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/telemetry", post(telemetry::post))
+        .route("/api/v1/gpus", get(telemetry::gpus))
+        .route("/api/v1/gpus/{id}/telemetry", get(telemetry::history::telemetry))
+        .route("/api/v1/hosts", get(telemetry::hosts))
+        .route("/api/v1/namespaces", get(telemetry::namespaces))
+        .route("/api/v1/series", get(series::list))
+        .route("/api/v1/labels", get(series::labels))
+        .route("/api/v1/labels/{name}/values", get(series::label_values))
+        .route("/api/v1/samples", get(series::samples))
+        .route("/api/v1/samples/stream", get(series::tail::stream))
+        .route("/api/v1/statistics", get(series::statistics::statistics))
+        .route("/api/v1/write", post(write::prometheus::write))
+        .route("/api/v2/write", post(write::lines::write))
+        .route("/write", post(write::lines::write_v1))
         .with_state(state.clone())
         .merge(common::routes(common, &document()));
     layers::apply(routes, common)

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::api::anomalies::Event;
 use crate::api::events::Said;
+use crate::api::gpu::NodeGpu;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::scheduler::event::{CounterChange, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
@@ -37,11 +38,13 @@ pub enum Kind {
     Usage,
     /// How they wait for a CPU.
     Runqueue,
+    /// Its GPUs.
+    Gpu,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Scheduler,
         Self::SchedulerExit,
         Self::SchedulerWarning,
@@ -51,6 +54,7 @@ impl Kind {
         Self::Pods,
         Self::Usage,
         Self::Runqueue,
+        Self::Gpu,
     ];
 
     /// It happened, and replaces nothing that happened before.
@@ -73,6 +77,7 @@ impl Kind {
             Self::Pods => "pods",
             Self::Usage => "usage",
             Self::Runqueue => "runqueue",
+            Self::Gpu => "gpu",
         }
     }
 }
@@ -111,6 +116,8 @@ pub enum Sample {
     Usage(Arc<NodeUsage>),
     /// Of [`Kind::Runqueue`].
     Runqueue(Arc<NodeRunqueue>),
+    /// Of [`Kind::Gpu`].
+    Gpu(Arc<NodeGpu>),
 }
 
 /// The order.

@@ -16,6 +16,7 @@ use crate::api::anomalies::{Event, NodeAnomalies};
 use crate::api::batch::{Accounts, MAX_RECORDS};
 use crate::api::bss;
 use crate::api::events::Said;
+use crate::api::gpu::NodeGpu;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
 use crate::api::pods::{PodPids, Pods};
 use crate::api::record::{Body, Record};
@@ -46,6 +47,9 @@ const MAX_PODS_BYTES: usize = 256 << 20;
 /// 200 pods. In memory they take three times that.
 const MAX_FIGURES_BYTES: usize = 128 << 20;
 
+/// Bytes of GPUs' records as JSON, of all nodes together: 3,000 nodes with eight GPUs are half of it.
+const MAX_GPU_BYTES: usize = 32 << 20;
+
 /// Before the name of a sender without a spool; no node's name holds a colon.
 pub(super) const POSTED: &str = "posted:";
 
@@ -63,6 +67,7 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         // The last two, so that rates are known at once after a restart.
         Body::Usage(_) => ("usage", 2),
         Body::Runqueue(_) => ("runqueue", 2),
+        Body::Gpu(_) => ("gpu", 1),
     }
 }
 
@@ -132,6 +137,8 @@ struct Known {
     said: Told<Said>,
     pods: Option<Arc<Pods>>,
     pods_bytes: usize,
+    gpus: Option<Arc<NodeGpu>>,
+    gpus_bytes: usize,
     usage: Option<NodeUsageSum>,
     figures: Figures,
 }
@@ -145,6 +152,7 @@ struct View {
     nodes: BTreeMap<String, Known>,
     posted: Option<Posted>,
     pods_budget: Budget,
+    gpus_budget: Budget,
     figures_budget: Budget,
     changes: Changes,
 }
@@ -155,6 +163,7 @@ impl Default for View {
             nodes: BTreeMap::new(),
             posted: None,
             pods_budget: Budget::new(MAX_PODS_BYTES),
+            gpus_budget: Budget::new(MAX_GPU_BYTES),
             figures_budget: Budget::new(MAX_FIGURES_BYTES),
             changes: Changes::default(),
         }
@@ -219,6 +228,14 @@ impl View {
                     note(Kind::Runqueue);
                     let fits = known.figures.runqueue.push(runqueue, size, &mut self.figures_budget);
                     warn_unless(fits, "run-queue records", node, size);
+                }
+                Body::Gpu(gpus) => {
+                    note(Kind::Gpu);
+                    self.gpus_budget.release(known.gpus_bytes);
+                    let fits = self.gpus_budget.take(size);
+                    warn_unless(fits, "records of GPUs", node, size);
+                    known.gpus_bytes = if fits { size } else { 0 };
+                    known.gpus = fits.then(|| Arc::new(gpus));
                 }
             }
         }
@@ -342,6 +359,7 @@ impl Fleet {
                 Kind::Pods => Sample::Pods(known.pods.clone()?),
                 Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
                 Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
+                Kind::Gpu => Sample::Gpu(known.gpus.clone()?),
             })
         };
         let changes = view.changes.after(after).filter(|change| wanted(&change.node, change.kind));

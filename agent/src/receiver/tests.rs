@@ -12,6 +12,7 @@ use crate::api::bss;
 use crate::store::{self, Store};
 
 mod elsewhere;
+mod gpus;
 mod pods;
 mod readable;
 

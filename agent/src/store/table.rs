@@ -12,12 +12,12 @@ use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::stream::Stream;
 use super::{Config, Error, Incoming, MAX_NODES, MAX_STREAMS_PER_NODE, NewBatch, Record, Stored};
 use crate::api::batch::Ack;
+use crate::disk::row::{checksum, json, parse};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const STREAMS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("streams");
@@ -358,14 +358,14 @@ fn encode(id: u64, at_ns: i64, stream: u64, seq: u64, record: &Incoming) -> Vec<
     stored.push(u8::try_from(kind.len()).unwrap_or(u8::MAX));
     stored.extend_from_slice(kind);
     stored.extend_from_slice(&record.bytes);
-    let checksum = checksum(id, &stored[4..]);
+    let checksum = checksum(&id.to_le_bytes(), &stored[4..]);
     stored[..4].copy_from_slice(&checksum.to_le_bytes());
     stored
 }
 
 fn decode(id: u64, stored: &[u8]) -> Option<Record> {
     let (expected, rest) = stored.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*expected) != checksum(id, rest) {
+    if u32::from_le_bytes(*expected) != checksum(&id.to_le_bytes(), rest) {
         return None;
     }
     let (at_ns, rest) = rest.split_first_chunk::<8>()?;
@@ -381,19 +381,4 @@ fn decode(id: u64, stored: &[u8]) -> Option<Record> {
         kind: str::from_utf8(kind).ok()?.to_owned(),
         bytes: bytes.to_vec(),
     })
-}
-
-fn checksum(id: u64, rest: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&id.to_le_bytes());
-    hasher.update(rest);
-    hasher.finalize()
-}
-
-fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, redb::Error> {
-    serde_json::from_slice(row).map_err(|error| redb::Error::Corrupted(format!("row: {error}")))
-}
-
-fn json<T: Serialize>(row: &T) -> Result<Vec<u8>, redb::Error> {
-    serde_json::to_vec(row).map_err(|error| redb::Error::Corrupted(format!("row: {error}")))
 }

@@ -11,13 +11,14 @@ use crate::app::{health, wall_ns};
 use crate::config::Config;
 use crate::domain::database::History;
 use crate::domain::event::SchedulerEvent;
+use crate::domain::gpu::GpuMap;
 use crate::domain::pod::PodMap;
 use crate::domain::runqueue::RunqueuePair;
 use crate::domain::scheduler::SchedulerReading;
 use crate::domain::source::SourceHealth;
 use crate::domain::usage::{Target, UsageMap, targets};
 use crate::sources::database::prometheus::Prometheus;
-use crate::sources::{database, pods, runqlat, scheduler, usage};
+use crate::sources::{database, gpu, pods, runqlat, scheduler, usage};
 use crate::task::{Phase, Supervisor};
 
 /// Events that wait to be recorded: all counters of the newest kernel at once, three times over; the source waits
@@ -32,19 +33,26 @@ pub(super) struct Sources {
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
     pub(super) database: watch::Receiver<Arc<History>>,
+    pub(super) gpus: watch::Receiver<Arc<GpuMap>>,
     pub(super) health: watch::Receiver<Vec<SourceHealth>>,
 }
 
 /// Starts every source; each is best effort.
-pub(super) fn start(supervisor: &mut Supervisor, config: &Config, registry: &mut Registry) -> Sources {
+pub(super) fn start(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    node: &str,
+    registry: &mut Registry,
+) -> Sources {
     let (scheduler, events, scheduler_health) = start_scheduler(supervisor, config);
     let (pods, pods_health) = start_pods(supervisor, config, registry);
     let (usage, usage_health) = start_usage(supervisor, config, registry, pods.clone());
     let (runqueues, runqlat_health) = start_runqlat(supervisor, config);
     let (database, database_health) = start_database(supervisor, config);
-    let others = vec![pods_health, usage_health, runqlat_health, database_health];
+    let (gpus, gpu_health) = start_gpu(supervisor, config, node);
+    let others = vec![pods_health, usage_health, runqlat_health, database_health, gpu_health];
     let health = health::merged(supervisor, scheduler_health, others);
-    Sources { scheduler, events, pods, usage, runqueues, database, health }
+    Sources { scheduler, events, pods, usage, runqueues, database, gpus, health }
 }
 
 type SchedulerSide =
@@ -140,6 +148,23 @@ fn start_database(
         }
     });
     (histories, health)
+}
+
+fn start_gpu(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    node: &str,
+) -> (watch::Receiver<Arc<GpuMap>>, watch::Receiver<Vec<SourceHealth>>) {
+    let (map_out, maps) = watch::channel(Arc::default());
+    let (health_out, health) =
+        watch::channel(vec![SourceHealth { name: gpu::NAME, ..SourceHealth::default() }]);
+    let (settings, roots, node) = (config.gpu.clone(), config.host.clone(), node.to_owned());
+    let out = gpu::Outputs { map: map_out, health: health_out };
+    let token = supervisor.token(Phase::Sources);
+    supervisor.best_effort(Phase::Sources, "gpu", move || {
+        gpu::run(settings.clone(), roots.clone(), node.clone(), wall_ns, out.clone(), token.clone())
+    });
+    (maps, health)
 }
 
 /// The Prometheus that tells of tenants, if one is configured.

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -23,6 +23,7 @@ use reqwest::Url;
 
 use super::{SendError, Transport};
 use crate::api::batch::{Ack, Batch, Refusal};
+use crate::telemetry::chain;
 use crate::tls;
 
 /// A key is a line; more is another file.
@@ -113,10 +114,27 @@ struct Inner {
     way: ArcSwap<Way>,
 }
 
+/// How requests go out: over which connections, and with which key.
 #[derive(Debug)]
-struct Way {
+pub(crate) struct Way {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     key: Option<HeaderValue>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Time that was asked for.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Its status and the beginning of what it says, for a line.
+    pub(crate) fn words(&self) -> String {
+        words(self.status, &self.body)
+    }
 }
 
 impl Http {
@@ -166,26 +184,47 @@ impl Http {
 }
 
 impl Way {
-    fn new(url: &Uri, connect_timeout: Duration, credentials: &Credentials) -> Result<Self, Error> {
+    /// To a server at an address; nothing is sent yet.
+    pub(crate) fn new(
+        url: &Uri,
+        connect_timeout: Duration,
+        credentials: &Credentials,
+    ) -> Result<Self, Error> {
         let over_tls = url.scheme_str() == Some("https");
-        let tls = if over_tls { credentials.tls.read()? } else { tls::trusting_nobody()? };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = credentials.tls.connector(over_tls, connect_timeout)?;
         let mut client = Client::builder(TokioExecutor::new());
         let client = client.pool_timer(TokioTimer::new()).build(connector);
         Ok(Self { client, key: credentials.key()? })
     }
+
+    /// With this key, where no file has one.
+    pub(crate) fn or_key(self, key: Option<HeaderValue>) -> Self {
+        Self { key: self.key.or(key), ..self }
+    }
+
+    /// Sends JSON, packed or plain.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn post(&self, url: &Uri, body: Vec<u8>, packed: bool) -> Result<Answer, String> {
+        let mut request = Request::post(url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("sextant/", env!("CARGO_PKG_VERSION")));
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.clone());
+        }
+        if packed {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        let request = request.body(Full::from(body)).map_err(|cause| cause.to_string())?;
+        let response = self.client.request(request).await.map_err(|cause| cut(&chain(&cause)))?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        Ok(Answer { status, retry_after, body: bounded(response).await? })
+    }
 }
 
 /// Something that the receiver answers.
-fn endpoint(receiver: &str, path: &[&str]) -> Result<Uri, Error> {
+pub(crate) fn endpoint(receiver: &str, path: &[&str]) -> Result<Uri, Error> {
     let wrong = |words: String| Error::Url { url: receiver.to_owned(), words };
     let mut url = Url::parse(receiver).map_err(|cause| wrong(cause.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -204,30 +243,18 @@ impl Transport for Http {
     async fn send(&self, batch: &Batch) -> Result<Ack, SendError> {
         let (body, packed) = self.body(batch).await.map_err(unavailable)?;
         let way = self.0.way.load_full();
-        let mut request = Request::post(self.0.ingest.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("sextant/", env!("CARGO_PKG_VERSION")));
-        if let Some(key) = &way.key {
-            request = request.header("x-api-key", key.clone());
-        }
-        if packed {
-            request = request.header(CONTENT_ENCODING, "gzip");
-        }
-        let request = request.body(Full::from(body)).map_err(|cause| unavailable(cause.to_string()))?;
-        let response = way.client.request(request).await.map_err(|cause| unavailable(chain(&cause)))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let answer = bounded(response).await?;
-        match status {
+        let answer = way.post(&self.0.ingest, body, packed).await.map_err(unavailable)?;
+        match answer.status {
             // Any other 2xx may come from something that stores nothing.
-            StatusCode::OK => serde_json::from_slice(&answer)
+            StatusCode::OK => serde_json::from_slice(&answer.body)
                 .map_err(|cause| unavailable(format!("answer is no acknowledgement: {cause}"))),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                Err(refused(status, &answer))
+                Err(refused(&answer))
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Err(SendError::Busy { retry_after: retry_after(&headers), words: words(status, &answer) })
+                Err(SendError::Busy { retry_after: answer.retry_after, words: answer.words() })
             }
-            status => Err(unavailable(words(status, &answer))),
+            _ => Err(unavailable(answer.words())),
         }
     }
 
@@ -246,25 +273,25 @@ fn unavailable(words: String) -> SendError {
     SendError::Unavailable { words }
 }
 
-fn refused(status: StatusCode, answer: &[u8]) -> SendError {
-    match serde_json::from_slice::<Refusal>(answer) {
+fn refused(answer: &Answer) -> SendError {
+    match serde_json::from_slice::<Refusal>(&answer.body) {
         Ok(refusal) => SendError::Refused { refused: Some(refusal.refused), words: cut(&refusal.error) },
         // Smaller batches may pass whoever said this.
-        Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => {
-            SendError::Refused { refused: None, words: words(status, answer) }
+        Err(_) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => {
+            SendError::Refused { refused: None, words: answer.words() }
         }
         // A receiver says what it refuses. Others say so of a request that was broken on its way, which no record pays for.
-        Err(_) => unavailable(words(status, answer)),
+        Err(_) => unavailable(answer.words()),
     }
 }
 
-async fn bounded(response: Response<Incoming>) -> Result<Bytes, SendError> {
+async fn bounded(response: Response<Incoming>) -> Result<Bytes, String> {
     let answer = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
     answer.map(http_body_util::Collected::to_bytes).map_err(|cause| {
         if cause.is::<LengthLimitError>() {
-            return unavailable(format!("answer is longer than {MAX_ANSWER_BYTES} bytes"));
+            return format!("answer is longer than {MAX_ANSWER_BYTES} bytes");
         }
-        unavailable(chain(&*cause))
+        cut(&chain(&*cause))
     })
 }
 
@@ -282,17 +309,6 @@ fn words(status: StatusCode, answer: &[u8]) -> String {
 
 fn cut(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
-}
-
-/// The client says "client error"; the reason is further down.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    cut(&text)
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ use super::ReceiverState;
 use crate::api::queue as wire;
 use crate::http::ApiError;
 use crate::http::error::Text;
-use crate::queue::{Error, GroupState, MAX_PARTITIONS, Message, NODES, PartitionState, Queue, TopicState};
+use crate::http::logins::whole_seconds;
+use crate::queue::{
+    Error, GroupState, MAX_PARTITIONS, Message, NODES, PartitionState, Produce, Produced, Queue, TopicState,
+};
 
 pub mod consume;
 pub mod produce;
@@ -48,6 +51,18 @@ impl Door {
     pub fn new(queue: Queue, max_streams: usize) -> Self {
         let (streams, pulls) = (Arc::new(Semaphore::new(max_streams)), Arc::new(Semaphore::new(PULLS)));
         Self { queue, streams, max_streams, pulls }
+    }
+
+    /// Who is refused for want of room is told when there will be some.
+    pub(super) async fn keep(&self, batch: Produce) -> Result<Produced, ApiError> {
+        let (topic, partition, records) = (batch.topic.clone(), batch.partition, batch.messages.len());
+        self.queue.produce(batch).await.map_err(|error| match error {
+            Error::Full(words) => {
+                let wait = self.queue.room_within(&topic, partition, records);
+                ApiError::QueueFull { words, retry_after_s: whole_seconds(wait).max(1) }
+            }
+            other => other.into(),
+        })
     }
 }
 

@@ -140,6 +140,8 @@ impl StreamQuery {
             Sample::SchedulerEvent(event) => json(node, event),
             Sample::Anomaly(event) => json(node, event),
             Sample::Event(said) => json(node, said),
+            // Of devices; pods are only one of their labels.
+            Sample::Gpu(gpus) => json(node, &*gpus),
             all if self.namespace.is_none() && self.pod.is_none() => match all {
                 Sample::Pods(pods) => json(node, &*pods),
                 Sample::Usage(usage) => json(node, &*usage),

@@ -20,16 +20,21 @@ use crate::http::{Config, Parts, Role, metrics};
 
 use crate::queue::{self, Queue};
 use crate::receiver::{fleet::Fleet, ingest};
+use crate::series::{self, Series};
 use crate::store::{self, Store};
 
 mod packed;
 mod queue_routes;
+mod series_routes;
 mod stream;
+mod write;
 
 struct Receiver {
     router: Router,
     common: Common,
     queue: Queue,
+    series: Series,
+    alerting: watch::Sender<crate::alerts::Status>,
     _dir: tempfile::TempDir,
 }
 
@@ -42,6 +47,14 @@ async fn receiver_with(config: Config) -> Receiver {
 }
 
 async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
+    receiver_storing(config, keys, &series::Config::default()).await
+}
+
+async fn receiver_storing(
+    config: Config,
+    keys: &keys::Config,
+    config_of_series: &series::Config,
+) -> Receiver {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut registry, _panics) = crate::telemetry::registry("receiver");
     let ours = registry.sub_registry_with_prefix("sextant");
@@ -53,6 +66,9 @@ async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
     let reference = queue_metrics.clone();
     let config_of_queue = queue::Config::default();
     let queue = Queue::open(dir.path(), &config_of_queue, queue_metrics, || NOW_NS).await.expect("a queue");
+    let metrics_of_series = series::Metrics::register(ours);
+    let series =
+        Series::open(dir.path(), config_of_series, metrics_of_series, || NOW_NS).await.expect("series");
     let metrics = metrics::Metrics::register(ours);
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&door), clock: || NOW_NS }));
     reference.register_reference(&mut registry);
@@ -67,8 +83,10 @@ async fn receiver_of(config: Config, keys: &keys::Config) -> Receiver {
         sources: watch::channel(Vec::new()).1,
         draining: CancellationToken::new(),
     });
-    let state = ReceiverState::new(common.clone(), door, Door::new(queue.clone(), 3));
-    Receiver { router: router(&state), common, queue, _dir: dir }
+    let of_series = super::series::Door::new(series.clone());
+    let (alerting, alerts) = watch::channel(crate::alerts::Status::default());
+    let state = ReceiverState::new(common.clone(), door, Door::new(queue.clone(), 3), of_series, alerts);
+    Receiver { router: router(&state), common, queue, series, alerting, _dir: dir }
 }
 
 fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {
@@ -317,15 +335,21 @@ async fn random_bodies_to_every_other_endpoint() {
     let receiver = receiver().await;
     post(&receiver.router, "/api/v1/ingest", batch("worker-7", 1, &[pods()])).await;
     let routes = get(&receiver.router, "/").await.json()["routes"].clone();
-    let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics", "/event"];
+    let takes_bodies = ["/api/v1/ingest", "/api/v1/metrics", "/event", "/telemetry"];
     for route in routes.as_array().expect("a list") {
         let path = route["path"].as_str().expect("text").replace("{node}", "worker-7");
-        if takes_bodies.contains(&path.as_str()) || queue_routes::PATHS.contains(&path.as_str()) {
+        let elsewhere = [&queue_routes::PATHS[..], &write::PATHS].concat();
+        if takes_bodies.contains(&path.as_str()) || elsewhere.contains(&path.as_str()) {
             continue;
         }
         bombard(&receiver.router, "POST", &path, "{}", 1_000, &[405]).await;
         let request = Request::get(&*path).body(Body::empty()).expect("a request");
-        assert_eq!(status(&receiver.router, request).await, StatusCode::OK, "{path}");
+        let expected = match &*path {
+            "/api/v1/gpus/{id}/telemetry" => StatusCode::NOT_FOUND,
+            "/api/v1/samples" | "/api/v1/samples/stream" | "/api/v1/statistics" => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        assert_eq!(status(&receiver.router, request).await, expected, "{path}");
     }
     let odd = "/api/v1/nodes/%ff%00%2e%2e/scheduler";
     bombard(&receiver.router, "GET", odd, "{}", 1_000, &[404]).await;

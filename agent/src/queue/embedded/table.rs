@@ -14,12 +14,12 @@
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::flight::Flight;
 use super::ledger::{FlightPlace, Ledger, Partition, RememberedIds, Topic};
 use super::{Config, Now};
+use crate::disk::row::{json, parse};
 
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub(super) const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
@@ -180,12 +180,4 @@ fn left(due_ns: i64, left_ns: u64, now: Now) -> Duration {
 
 fn senseless(what: &str) -> redb::Error {
     redb::Error::Corrupted(format!("a row of {what} makes no sense"))
-}
-
-fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, redb::Error> {
-    serde_json::from_slice(row).map_err(|error| redb::Error::Corrupted(format!("row: {error}")))
-}
-
-fn json<T: Serialize>(row: &T) -> Result<Vec<u8>, redb::Error> {
-    serde_json::to_vec(row).map_err(|error| redb::Error::Corrupted(format!("row: {error}")))
 }

@@ -15,17 +15,17 @@ use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
 
 mod cri;
-#[cfg(test)]
-mod fake;
 mod files;
 mod kubelet;
 mod memory;
 mod oci;
 pub(super) mod poller;
 mod retry;
-mod rpc;
 
 pub(super) use memory::Alive;
+
+/// Largest answer of a runtime or the kubelet, bytes: the limit that the kubelet itself gives to a runtime.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// Time between two sweeps of what has departed, ns: nothing depends on it but memory.
 const SWEEP_NS: i64 = 10_000_000_000;

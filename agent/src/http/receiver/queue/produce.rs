@@ -8,9 +8,8 @@ use axum::http::HeaderMap;
 use super::{Asked, Parameters, ReceiverState, parameters};
 use crate::api::queue as wire;
 use crate::http::error::Text;
-use crate::http::logins::whole_seconds;
 use crate::http::{ApiError, body};
-use crate::queue::{Error, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, NewMessage, Produce, Produced};
+use crate::queue::{MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, NewMessage, Produce};
 
 /// A payload of the largest size fits even where every second character is escaped, or a few are by `\u....`.
 const SINGLE_BODY_BYTES: usize = 2 * MAX_PAYLOAD_BYTES;
@@ -38,7 +37,7 @@ pub(in super::super) async fn single(
     let payload = payload(&bytes)?;
     let key = asked.key.clone();
     let batch = batch(asked, vec![NewMessage { key, payload }])?;
-    let produced = keep(&receiver, batch).await?;
+    let produced = receiver.queue.keep(batch).await?;
     let id = produced.ids.first().map(ToString::to_string).unwrap_or_default();
     Ok(Json(wire::Produced { id }))
 }
@@ -66,7 +65,7 @@ pub(in super::super) async fn several(
     // Megabytes of JSON take milliseconds: not on the threads that answer others.
     let decoding = tokio::task::spawn_blocking(move || messages(&bytes, key.as_deref()));
     let messages = decoding.await.map_err(|error| ApiError::Encode(error.to_string()))??;
-    let produced = keep(&receiver, batch(asked, messages)?).await?;
+    let produced = receiver.queue.keep(batch(asked, messages)?).await?;
     let ids = produced.ids.iter().map(ToString::to_string).collect();
     Ok(Json(wire::ProducedBatch { ids, duplicate: produced.duplicate }))
 }
@@ -80,19 +79,6 @@ async fn read(
 ) -> Result<Bytes, ApiError> {
     let _slot = receiver.common.body_slot().await?;
     body::read(headers, body, limit_bytes).await
-}
-
-/// Who is refused for want of room is told when there will be some.
-async fn keep(receiver: &ReceiverState, batch: Produce) -> Result<Produced, ApiError> {
-    let (topic, partition, records) = (batch.topic.clone(), batch.partition, batch.messages.len());
-    let queue = &receiver.queue.queue;
-    queue.produce(batch).await.map_err(|error| match error {
-        Error::Full(words) => {
-            let wait = queue.room_within(&topic, partition, records);
-            ApiError::QueueFull { words, retry_after_s: whole_seconds(wait).max(1) }
-        }
-        other => other.into(),
-    })
 }
 
 fn batch(asked: Parameters, messages: Vec<NewMessage>) -> Result<Produce, ApiError> {

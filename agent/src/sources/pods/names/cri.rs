@@ -9,9 +9,10 @@ use prost::Message;
 use tonic::Request;
 
 use super::super::cgroup::canonical_uid;
-use super::rpc::{RpcError, Socket};
+use super::MAX_ANSWER_BYTES;
 use crate::domain::pod::{ContainerId, ContainerName, NameTable, PodName, PodUid};
 use crate::host::HostRoots;
+use crate::rpc::{RpcError, Socket};
 
 const LIST_SANDBOXES: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
 const LIST_CONTAINERS: &str = "/runtime.v1.RuntimeService/ListContainers";
@@ -96,7 +97,7 @@ pub(super) fn sockets(roots: &HostRoots) -> Vec<PathBuf> {
 /// # Errors
 /// [`RpcError`]; a containerd that serves only plain containers answers `Unimplemented`.
 pub(super) async fn list(roots: &HostRoots) -> Result<NameTable, RpcError> {
-    let socket = Socket::connect("a container runtime (CRI)", sockets(roots)).await?;
+    let socket = Socket::connect("a container runtime (CRI)", sockets(roots), MAX_ANSWER_BYTES).await?;
     let sandboxes: Sandboxes = socket.call(LIST_SANDBOXES, Request::new(ListRequest {})).await?;
     let containers: Containers = socket.call(LIST_CONTAINERS, Request::new(ListRequest {})).await?;
     Ok(table(sandboxes, containers))

@@ -12,9 +12,10 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::super::cgroup::canonical_uid;
-use super::rpc::{RpcError, Socket};
+use super::MAX_ANSWER_BYTES;
 use crate::domain::pod::{ContainerId, ContainerName, NameTable, PodName, PodUid, QosClass};
 use crate::host::HostRoots;
+use crate::rpc::{RpcError, Socket};
 
 /// The service as 1.35 to 1.37 name it, then the names that a graduated one would have.
 const LIST_PODS: [&str; 3] = ["/v1alpha1.Pods/ListPods", "/v1beta1.Pods/ListPods", "/v1.Pods/ListPods"];
@@ -97,7 +98,7 @@ pub(super) fn sockets(roots: &HostRoots) -> Vec<PathBuf> {
 /// # Errors
 /// [`RpcError`]; `FailedPrecondition` and `Unavailable` until the kubelet has synced its pods.
 pub(super) async fn list(roots: &HostRoots) -> Result<NameTable, RpcError> {
-    let socket = Socket::connect("the kubelet's Pods API", sockets(roots)).await?;
+    let socket = Socket::connect("the kubelet's Pods API", sockets(roots), MAX_ANSWER_BYTES).await?;
     let mut answer = list_pods(&socket, LIST_PODS[0], true).await;
     // A kubelet that knows none of the fields by these names still has the pods.
     if answer.as_ref().is_err_and(|error| error.code() == Some(Code::InvalidArgument)) {

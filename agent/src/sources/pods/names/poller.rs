@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::rpc::RpcError;
 use super::{Ends, cri, kubelet};
 use crate::domain::pod::NameTable;
 use crate::domain::source::{Condition, SourceHealth};
 use crate::host::HostRoots;
+use crate::rpc::RpcError;
 
 /// How often an RPC source is asked.
 #[derive(Clone, Copy, Debug)]

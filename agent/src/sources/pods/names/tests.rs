@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::super::cgroup::describe;
-use super::fake::{message, serve};
 use super::*;
 use crate::domain::pod::{ContainerId, QosClass};
+use crate::rpc;
+use crate::rpc::fake::{message, serve};
 
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
 const HASH: &str = "9729a196c4723b60ab401eaff722982d";

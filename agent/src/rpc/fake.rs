@@ -15,7 +15,7 @@ use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::transport::Server;
 
 /// Stops when dropped.
-pub(super) struct Fake(JoinHandle<()>);
+pub(crate) struct Fake(JoinHandle<()>);
 
 impl Drop for Fake {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for Fake {
 }
 
 /// Listens on `socket`; `answer` gets the method's path and the request's headers.
-pub(super) fn serve(
+pub(crate) fn serve(
     socket: &Path,
     answer: impl Fn(&str, &HeaderMap) -> Result<Vec<u8>, Status> + Clone + Send + Sync + 'static,
 ) -> Fake {
@@ -48,7 +48,7 @@ pub(super) fn serve(
 
 /// A message as [`serve`] wants it.
 #[expect(clippy::unnecessary_wraps, reason = "it is the answer of a handler")]
-pub(super) fn message(message: &impl Message) -> Result<Vec<u8>, Status> {
+pub(crate) fn message(message: &impl Message) -> Result<Vec<u8>, Status> {
     Ok(message.encode_to_vec())
 }
 

@@ -1,4 +1,5 @@
-//! One unary gRPC call over a unix socket, with a time limit and a size limit.
+//! One unary gRPC call over one of the node's own unix sockets, with a time limit and a size limit. Messages are structs of
+//! whoever calls, with the fields that are read and no others.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 /// Time for a connection and for each call: a runtime that is under load answers its lists within a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Largest answer, bytes: the limit that the kubelet itself gives to a runtime.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-
-/// Why a name source gave nothing.
+/// Why there is no answer.
 #[derive(Debug, Error)]
-pub(in super::super) enum RpcError {
+pub(crate) enum RpcError {
     /// None of the sockets exists: not an error where there is no such service.
     #[error("no socket of {service} below {}", tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
     Absent {
@@ -52,7 +53,7 @@ pub(in super::super) enum RpcError {
 
 impl RpcError {
     /// The code of the answer, if there was one.
-    pub(super) fn code(&self) -> Option<Code> {
+    pub(crate) fn code(&self) -> Option<Code> {
         match self {
             Self::Call { source, .. } => Some(source.code()),
             Self::Absent { .. } | Self::Connect { .. } => None,
@@ -61,14 +62,19 @@ impl RpcError {
 }
 
 /// A connected socket.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     path: PathBuf,
     channel: Channel,
+    max_answer_bytes: usize,
 }
 
 impl Socket {
-    /// Connects to the first of `paths` that exists.
-    pub(super) async fn connect(service: &'static str, paths: Vec<PathBuf>) -> Result<Self, RpcError> {
+    /// Connects to the first of `paths` that exists; larger answers than `max_answer_bytes` are errors.
+    pub(crate) async fn connect(
+        service: &'static str,
+        paths: Vec<PathBuf>,
+        max_answer_bytes: usize,
+    ) -> Result<Self, RpcError> {
         let Some(path) = paths.iter().find(|path| path.exists()).cloned() else {
             return Err(RpcError::Absent { service, tried: paths });
         };
@@ -76,18 +82,18 @@ impl Socket {
         let uri = format!("unix://{}", path.display());
         let endpoint = Endpoint::from_shared(uri).map_err(error)?.connect_timeout(TIMEOUT).timeout(TIMEOUT);
         let channel = endpoint.connect().await.map_err(error)?;
-        Ok(Self { path, channel })
+        Ok(Self { path, channel, max_answer_bytes })
     }
 
     /// Calls `method` (`/package.Service/Method`).
-    pub(super) async fn call<Q, A>(&self, method: &'static str, request: Request<Q>) -> Result<A, RpcError>
+    pub(crate) async fn call<Q, A>(&self, method: &'static str, request: Request<Q>) -> Result<A, RpcError>
     where
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
         let error =
             |source: Status| RpcError::Call { socket: self.path.clone(), method, source: Box::new(source) };
-        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(self.max_answer_bytes);
         let ready = client.ready().await;
         ready.map_err(|source| RpcError::Connect { socket: self.path.clone(), source })?;
         let codec: ProstCodec<Q, A> = ProstCodec::default();

@@ -1,0 +1,241 @@
+//! The loop: asks the store, changes states, keeps them, tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::book::{self, Book};
+use super::measure::{group, values};
+use super::metrics::StateLabel;
+use super::notify::{Kind, Target};
+use super::rule::{self, Rule};
+use super::state::{Alert, Changes, Findings, State, step};
+use super::{Config, Error, Metrics, Status, WallClock, Watch};
+use crate::domain::series::Range;
+use crate::series::{self, Query, Series};
+
+/// Series and samples of one rule's question: a thousand containers' buckets for five minutes.
+const MAX_SERIES: usize = 50_000;
+const MAX_SAMPLES: usize = 2_000_000;
+
+/// An Alertmanager is told again what fires.
+const REPEAT: Duration = Duration::from_secs(60);
+
+const DAY_MS: i64 = 86_400_000;
+
+/// An alert fired or was resolved.
+#[derive(Clone, Debug)]
+pub struct Change(pub Alert);
+
+/// Rules at work.
+pub struct Alerts {
+    rules: Vec<Rule>,
+    series: Series,
+    book: Book,
+    known: book::Alerts,
+    targets: Vec<Target>,
+    client: Client,
+    interval: Duration,
+    metrics: Metrics,
+    clock: WallClock,
+    status: watch::Sender<Status>,
+    changes: mpsc::Sender<Change>,
+    told_at: Option<Instant>,
+}
+
+impl Alerts {
+    /// Reads the rules, and the states that `directory` keeps. What fires and is resolved also goes to `changes`.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Rules`], [`Error::Target`].
+    pub fn new(
+        config: &Config,
+        directory: &Path,
+        series: Series,
+        metrics: Metrics,
+        clock: WallClock,
+        changes: mpsc::Sender<Change>,
+    ) -> Result<Self, Error> {
+        config.check().map_err(Error::Target)?;
+        let rules = if config.rules_file.as_os_str().is_empty() {
+            rule::parse(rule::DEFAULT)
+                .map_err(|words| Error::Rules { path: "its own rules".to_owned(), words })?
+        } else {
+            let path = config.rules_file.display().to_string();
+            let text = std::fs::read_to_string(&config.rules_file);
+            let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;
+            rule::parse(&text).map_err(|words| Error::Rules { path, words })?
+        };
+        let book = Book::new(directory);
+        let path = directory.display().to_string();
+        let mut known = book.load().map_err(|source| Error::Read { path, source })?;
+        // A rule that is gone has no alerts any more.
+        known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
+        let of =
+            |kind, urls: &[String]| urls.iter().map(move |url| Target::new(kind, url)).collect::<Vec<_>>();
+        let mut targets = of(Kind::Webhook, &config.webhooks);
+        targets.extend(of(Kind::Alertmanager, &config.alertmanagers));
+        let client = Client::builder()
+            .timeout(Duration::from_millis(config.timeout_ms))
+            .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|cause| Error::Target(cause.to_string()))?;
+        let interval = Duration::from_millis(config.interval_ms);
+        let status = watch::Sender::new(Status::default());
+        let this = Self {
+            rules,
+            series,
+            book,
+            known,
+            targets,
+            client,
+            interval,
+            metrics,
+            clock,
+            status,
+            changes,
+            told_at: None,
+        };
+        this.publish(Vec::new(), None);
+        Ok(this)
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.status.subscribe()
+    }
+
+    /// Evaluates and tells until the token is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut telling = JoinSet::new();
+        for target in &self.targets {
+            telling.spawn(target.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        }
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.evaluate() => {}
+            }
+        }
+        while telling.join_next().await.is_some() {}
+    }
+
+    /// Every rule once.
+    pub(super) async fn evaluate(&mut self) {
+        let now_ms = (self.clock)().div_euclid(1_000_000);
+        let (mut changed, mut failing) = (Vec::new(), Vec::new());
+        for rule in &self.rules {
+            self.metrics.evaluations.inc();
+            match find(&self.series, rule, now_ms).await {
+                Ok(findings) => {
+                    let alerts = self.known.entry(rule.name.clone()).or_default();
+                    let Changes { fired, resolved, left_out } = step(rule, alerts, &findings, now_ms);
+                    self.metrics.left_out.inc_by(left_out);
+                    changed.extend(fired.into_iter().chain(resolved));
+                }
+                Err(cause) => {
+                    self.metrics.failures.inc();
+                    failing.push((rule.name.clone(), cause.to_string()));
+                }
+            }
+        }
+        if let Some((name, words)) = failing.first()
+            && self.status.borrow().failing.is_empty()
+        {
+            warn!(rules = failing.len(), name, "rules cannot be evaluated: {words}");
+        }
+        // States first: who is told twice is told so by a restart between the two, and not told never.
+        if !changed.is_empty()
+            && let Err(cause) = self.book.store(&self.known)
+        {
+            warn!(%cause, "the states of alerts cannot be kept: after a restart they are told again");
+        }
+        self.tell(&changed, now_ms);
+        self.publish(failing, Some(now_ms));
+        for alert in changed {
+            if self.changes.send(Change(alert)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn tell(&mut self, changed: &[Alert], now_ms: i64) {
+        let repeat = self.told_at.is_none_or(|at| at.elapsed() >= REPEAT);
+        if changed.is_empty() && !repeat {
+            return;
+        }
+        self.told_at = Some(Instant::now());
+        let firing: Vec<_> = self.all().filter(|alert| alert.state == State::Firing).cloned().collect();
+        for target in &self.targets {
+            target.tell(changed, &firing, now_ms, &self.metrics);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Alert> {
+        self.known.values().flat_map(BTreeMap::values)
+    }
+
+    fn publish(&self, failing: Vec<(String, String)>, evaluated_at_ms: Option<i64>) {
+        for state in [State::Pending, State::Firing, State::Resolved] {
+            let count = self.all().filter(|alert| alert.state == state).count();
+            let gauge = self.metrics.alerts.get_or_create(&StateLabel { state: state.name() }).clone();
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let alerts: Arc<[Alert]> = self.all().cloned().collect();
+        self.status.send_replace(Status { alerts, failing, evaluated_at_ms });
+    }
+}
+
+/// What a rule sees now.
+async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, series::Error> {
+    let window_ms = i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    let range = Range { from_ms: now_ms.saturating_sub(window_ms) + 1, to_ms: now_ms };
+    if rule.absent {
+        let day = Range { from_ms: now_ms.saturating_sub(DAY_MS), to_ms: now_ms };
+        let found = series.find(&rule.selection(&rule.metric), day, MAX_SERIES).await?;
+        let seen = found.iter().filter(|found| found.last_ms >= day.from_ms);
+        let there: BTreeSet<_> = seen
+            .clone()
+            .filter(|found| found.last_ms >= range.from_ms)
+            .map(|found| group(rule, &found.labels))
+            .collect();
+        let absent: BTreeSet<_> =
+            seen.map(|found| group(rule, &found.labels)).filter(|group| !there.contains(group)).collect();
+        return Ok(Findings { absent: absent.into_iter().collect(), ..Findings::default() });
+    }
+    let query = |metric| Query {
+        selection: rule.selection(metric),
+        range,
+        buckets: None,
+        max_series: MAX_SERIES,
+        max_samples: MAX_SAMPLES,
+    };
+    let found = series.read(&query(&rule.metric)).await?;
+    let over = match &rule.over {
+        Some(metric) => series.read(&query(metric)).await?,
+        None => Vec::new(),
+    };
+    let (rule, found) = (rule.clone(), found);
+    // A million samples take tens of milliseconds.
+    let measuring = tokio::task::spawn_blocking(move || values(&rule, &found, &over));
+    let values = measuring.await.map_err(|cause| series::Error::Disk(cause.to_string()))?;
+    Ok(Findings { values, ..Findings::default() })
+}
+
+#[cfg(test)]
+mod tests;

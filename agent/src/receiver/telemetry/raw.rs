@@ -1,0 +1,102 @@
+//! `labels_raw`: a label set as one text, `name="value",other="value"` as expositions have it, or `name=value,...`.
+
+use crate::domain::series::{Escaped, Labels, MAX_LABELS, NAME};
+
+/// Longer than any label set that fits a series.
+const MAX_BYTES: usize = 64 << 10;
+
+/// Labels that a record has columns for.
+const COLUMNS: [&str; 9] =
+    [NAME, super::UUID, "gpu", "device", "modelName", "Hostname", "container", "pod", "namespace"];
+
+/// The pairs of the text, in its order.
+pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!("{} bytes, at most {MAX_BYTES}", text.len()));
+    }
+    let mut pairs = Vec::new();
+    let mut rest = text.trim().trim_start_matches('{');
+    rest = rest.strip_suffix('}').unwrap_or(rest).trim();
+    while !rest.is_empty() {
+        let (name, behind) = rest.split_once('=').ok_or_else(|| format!("{:?} has no =", shown(rest)))?;
+        let (value, behind) = match behind.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted)?,
+            None => {
+                let end = behind.find(',').unwrap_or(behind.len());
+                (behind[..end].trim().to_owned(), &behind[end..])
+            }
+        };
+        pairs.push((name.trim().to_owned(), value));
+        if pairs.len() > MAX_LABELS {
+            return Err(format!("more than {MAX_LABELS} labels"));
+        }
+        let behind = behind.trim_start();
+        rest = match behind.strip_prefix(',') {
+            Some(next) => next.trim_start(),
+            None if behind.is_empty() => "",
+            None => return Err(format!("{:?} where a comma should be", shown(behind))),
+        };
+    }
+    Ok(pairs)
+}
+
+/// Up to the closing quote, and what is behind it.
+fn unquoted(text: &str) -> Result<(String, &str), String> {
+    let mut value = String::new();
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Ok((value, &text[at + 1..])),
+            '\\' => match letters.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, other)) => value.push(other),
+                None => break,
+            },
+            other => value.push(other),
+        }
+    }
+    Err("a quote is not closed".to_owned())
+}
+
+/// The labels that have no column.
+pub(super) fn text(labels: &Labels) -> String {
+    let further = labels.iter().filter(|(name, _)| !COLUMNS.contains(name));
+    further.map(|(name, value)| format!("{name}=\"{}\"", Escaped(value))).collect::<Vec<_>>().join(",")
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(20).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read() {
+        let of = |text| parse(text).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of(""), []);
+        assert_eq!(of("app=ml, tier = gold"), [pair("app", "ml"), pair("tier", "gold")]);
+        assert_eq!(of(r#"{a="x,y=\"z\"",b=""}"#), [pair("a", "x,y=\"z\""), pair("b", "")]);
+        assert!(parse("novalue").is_err() && parse(r#"a="b"c="d""#).is_err() && parse(r#"a="b\"#).is_err());
+        assert!(parse(&"a=b,".repeat(MAX_LABELS + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(values in prop::collection::vec("\\PC{0,20}|[\"\\\\\n,={}]{0,8}", 1..5)) {
+            let named: Vec<_> = values.iter().enumerate().map(|(n, value)| (format!("l{n}"), value.clone())).collect();
+            let labels = Labels::new("m", named.clone()).unwrap();
+            let expected: Vec<_> = named.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            prop_assert_eq!(parse(&text(&labels)).unwrap(), expected);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC{0,60}|[a\"\\\\\n,={}]{0,30}") {
+            let _either = parse(&text);
+        }
+    }
+}
