@@ -4,6 +4,10 @@
 /// (34 s) everything above.
 pub const SLOTS: usize = 36;
 
+/// The last slots of the buckets that are exported: 4 us, 16 us ... 1 ms ... 17 s. Every other slot, because a series
+/// per slot and container is more than most Prometheus servers want; quantiles are computed from all of them.
+const BUCKET_ENDS: std::ops::RangeInclusive<usize> = 11..=33;
+
 /// How often something took how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Histogram {
@@ -64,6 +68,21 @@ impl Histogram {
         }
         None
     }
+
+    /// What the exported buckets hold, each by itself, and where they end, ns; the last has no end.
+    pub fn buckets(&self) -> Vec<(Option<u64>, u64)> {
+        let mut buckets = Vec::new();
+        let mut inside = 0_u64;
+        for (slot, &occurrences) in self.slots.iter().enumerate() {
+            inside = inside.saturating_add(occurrences);
+            let last = slot == SLOTS - 1;
+            if last || BUCKET_ENDS.contains(&slot) && (slot - BUCKET_ENDS.start()).is_multiple_of(2) {
+                buckets.push(((!last).then(|| upper_ns(slot)), inside));
+                inside = 0;
+            }
+        }
+        buckets
+    }
 }
 
 /// Shortest duration of a slot, ns.
@@ -105,6 +124,14 @@ mod tests {
             Some(upper_ns(SLOTS - 1)),
             "the last slot has an end"
         );
+    }
+
+    #[test]
+    fn every_occurrence_is_in_one_bucket() {
+        let buckets = of(&[1, 4_095, 4_096, 16_384, 17_000_000_000, u64::MAX / 2]).buckets();
+        assert_eq!(buckets.len(), 13, "twelve with an end, one without");
+        assert_eq!(buckets[..3], [(Some(4_096), 2), (Some(16_384), 1), (Some(65_536), 1)]);
+        assert_eq!(buckets[11..], [(Some(17_179_869_184), 1), (None, 1)]);
     }
 
     #[test]

@@ -211,6 +211,29 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// What [`Escaped`] wrote: a value up to its closing quote, and what follows. `None` where no quote closes it. An unknown
+/// escape stands for itself, as every reader of expositions takes it.
+#[must_use]
+pub fn unescaped(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text;
+    loop {
+        let at = rest.find(['"', '\\'])?;
+        value.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if rest[at..].starts_with('"') {
+            return Some((value, after));
+        }
+        let mut letters = after.chars();
+        match letters.next()? {
+            'n' => value.push('\n'),
+            same @ ('"' | '\\') => value.push(same),
+            other => value.extend(['\\', other]),
+        }
+        rest = letters.as_str();
+    }
+}
+
 /// Whether it can be a label's name, or a metric's (which may have colons).
 #[must_use]
 pub fn is_name(text: &str, metric: bool) -> bool {

@@ -15,16 +15,12 @@ use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
 use super::{Number, Writer, seconds};
-use crate::domain::histogram::{Histogram, SLOTS, upper_ns};
+use crate::domain::histogram::Histogram;
 use crate::domain::pod::{Container, Pod, PodMap};
 use crate::domain::runqueue::{Losses, PodRun, RunTotals, RunqueuePair, Runs, of_pods};
 use crate::domain::top::top;
 
 pub mod reference;
-
-/// The last slots of the buckets: 4 us, 16 us ... 1 ms ... 17 s. Every other slot, because a series per slot and
-/// container is more than most Prometheus servers want; `/api/v1/pods` computes its quantiles from all.
-const BUCKET_ENDS: std::ops::RangeInclusive<usize> = 11..=33;
 
 /// Pods whose neighbours are exported, and how many of each: a matrix of all is the square of the pods.
 const BLAMED_PODS: usize = 20;
@@ -235,17 +231,8 @@ fn labels((namespace, pod): &Key, container: String) -> Labels {
 /// Sum, count, and occurrences below each bucket's end. Prometheus means "at most", the slots "less than"; nobody can
 /// tell the two apart at a nanosecond.
 pub(super) fn buckets(histogram: &Histogram) -> (f64, u64, Vec<(f64, u64)>) {
-    let mut buckets = Vec::new();
-    let mut inside = 0_u64;
-    for (slot, &occurrences) in histogram.slots.iter().enumerate() {
-        inside = inside.saturating_add(occurrences);
-        let ends = BUCKET_ENDS.contains(&slot) && (slot - BUCKET_ENDS.start()).is_multiple_of(2);
-        if ends || slot == SLOTS - 1 {
-            let end = if slot == SLOTS - 1 { f64::INFINITY } else { seconds(upper_ns(slot)) };
-            buckets.push((end, inside));
-            inside = 0;
-        }
-    }
+    let end = |end_ns: Option<u64>| end_ns.map_or(f64::INFINITY, seconds);
+    let buckets = histogram.buckets().into_iter().map(|(end_ns, inside)| (end(end_ns), inside)).collect();
     (seconds(histogram.sum_ns), histogram.count(), buckets)
 }
 

@@ -2,10 +2,6 @@
 
 use super::{Out, pod_labels, whole};
 use crate::api::runqueue::record::{NodeRunqueue, RunqueueRow};
-use crate::domain::histogram::{SLOTS, upper_ns};
-
-/// The last slots of the buckets, those of the node's own exposition: 4 us, 16 us ... 17 s.
-const BUCKET_ENDS: std::ops::RangeInclusive<usize> = 11..=33;
 
 pub(super) fn of(out: &mut Out<'_>, runqueues: &NodeRunqueue) {
     for pod in &runqueues.pods {
@@ -21,15 +17,11 @@ fn row(out: &mut Out<'_>, runqueues: &NodeRunqueue, labels: &[(&str, &str); 3], 
     let totals = runqueues.totals(row);
     let [namespace, pod, container] = *labels;
     let mut below = 0_u64;
-    for (slot, waits) in totals.waits.slots.iter().enumerate() {
-        below = below.saturating_add(*waits);
-        let ends = BUCKET_ENDS.contains(&slot) && (slot - BUCKET_ENDS.start()).is_multiple_of(2);
-        if ends || slot == SLOTS - 1 {
-            let end_ns = upper_ns(slot);
-            let end = if slot == SLOTS - 1 { "+Inf".to_owned() } else { (whole(end_ns) / 1e9).to_string() };
-            let labels = [namespace, pod, container, ("le", end.as_str())];
-            out.count("sextant_pod_runqueue_latency_seconds_bucket", &labels, Some(below));
-        }
+    for (end_ns, inside) in totals.waits.buckets() {
+        below = below.saturating_add(inside);
+        let end = end_ns.map_or_else(|| "+Inf".to_owned(), |end_ns| (whole(end_ns) / 1e9).to_string());
+        let labels = [namespace, pod, container, ("le", end.as_str())];
+        out.count("sextant_pod_runqueue_latency_seconds_bucket", &labels, Some(below));
     }
     out.count("sextant_pod_runqueue_latency_seconds_count", labels, Some(totals.waits.count()));
     out.seconds("sextant_pod_runqueue_latency_seconds_sum", labels, Some(totals.waits.sum_ns));

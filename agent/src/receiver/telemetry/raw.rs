@@ -1,6 +1,6 @@
 //! `labels_raw`: a label set as one text, `name="value",other="value"` as expositions have it, or `name=value,...`.
 
-use crate::domain::series::{Escaped, Labels, MAX_LABELS, NAME};
+use crate::domain::series::{Escaped, Labels, MAX_LABELS, NAME, unescaped};
 
 /// Longer than any label set that fits a series.
 const MAX_BYTES: usize = 64 << 10;
@@ -20,7 +20,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     while !rest.is_empty() {
         let (name, behind) = rest.split_once('=').ok_or_else(|| format!("{:?} has no =", shown(rest)))?;
         let (value, behind) = match behind.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted)?,
+            Some(quoted) => unescaped(quoted).ok_or("a quote is not closed")?,
             None => {
                 let end = behind.find(',').unwrap_or(behind.len());
                 (behind[..end].trim().to_owned(), &behind[end..])
@@ -38,24 +38,6 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
         };
     }
     Ok(pairs)
-}
-
-/// Up to the closing quote, and what is behind it.
-fn unquoted(text: &str) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut letters = text.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '"' => return Ok((value, &text[at + 1..])),
-            '\\' => match letters.next() {
-                Some((_, 'n')) => value.push('\n'),
-                Some((_, other)) => value.push(other),
-                None => break,
-            },
-            other => value.push(other),
-        }
-    }
-    Err("a quote is not closed".to_owned())
 }
 
 /// The labels that have no column.

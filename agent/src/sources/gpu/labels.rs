@@ -2,7 +2,7 @@
 //!
 //! Values are escaped as expositions have it (`\\`, `\"`, `\n`). Strict: what cannot be read is an error.
 
-use crate::domain::series::{MAX_LABELS, MAX_VALUE_BYTES, NAME, is_name};
+use crate::domain::series::{MAX_LABELS, MAX_VALUE_BYTES, NAME, is_name, unescaped};
 
 /// What is wrong with labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,8 @@ pub(super) fn take(text: &str) -> Result<(Pairs, &str), Error> {
         if !is_name(name, name == NAME) {
             return Err(Error::Name);
         }
-        let (value, after) = quoted(after.trim_start().strip_prefix('"').ok_or(Error::Value)?)?;
+        let quoted = after.trim_start().strip_prefix('"').ok_or(Error::Value)?;
+        let (value, after) = unescaped(quoted).ok_or(Error::Value)?;
         if value.len() > MAX_VALUE_BYTES {
             return Err(Error::Long);
         }
@@ -72,28 +73,6 @@ pub(super) fn take(text: &str) -> Result<(Pairs, &str), Error> {
         }
     }
     Ok((labels, rest))
-}
-
-/// A value up to its closing quote, and what follows.
-fn quoted(text: &str) -> Result<(String, &str), Error> {
-    let mut value = String::new();
-    let mut rest = text;
-    loop {
-        let at = rest.find(['"', '\\']).ok_or(Error::Value)?;
-        value.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if rest[at..].starts_with('"') {
-            return Ok((value, after));
-        }
-        let mut letters = after.chars();
-        match letters.next().ok_or(Error::Value)? {
-            'n' => value.push('\n'),
-            same @ ('"' | '\\') => value.push(same),
-            // Unknown escapes stand for themselves, as every reader of expositions takes them.
-            other => value.extend(['\\', other]),
-        }
-        rest = letters.as_str();
-    }
 }
 
 #[cfg(test)]
