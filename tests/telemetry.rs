@@ -7,9 +7,9 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -171,6 +171,69 @@ fn a_nodes_records_become_series_and_go_on_over_a_restart() {
     assert_eq!(node.stop().unwrap(), Some(0));
 }
 
+/// The time so many seconds ago.
+fn ago(seconds: u32) -> String {
+    let before = format!("-{seconds} seconds");
+    let time = Command::new("date").args(["--utc", "--date", &before, "+%Y-%m-%dT%H:%M:%S.%NZ"]).output();
+    String::from_utf8(time.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+/// What a tail of some seconds is sent: host and value of each sample, and the last event's id.
+fn tail(role: &Role, since: Option<&str>, meanwhile: impl FnOnce()) -> (Vec<(String, f64)>, Option<String>) {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--no-buffer", "--max-time", "6"]);
+    curl.arg(format!("{}/api/v1/samples/stream?match=temperature", role.url));
+    if let Some(since) = since {
+        curl.args(["--header", &format!("last-event-id: {since}")]);
+    }
+    let mut child = curl.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("retry: 5000"));
+    meanwhile();
+    let (mut samples, mut id) = (Vec::new(), None);
+    for line in lines {
+        if let Some(data) = line.strip_prefix("data: ") {
+            let data: Value = serde_json::from_str(data).unwrap();
+            for series in data["series"].as_array().unwrap() {
+                let host = series["labels"]["Hostname"].as_str().unwrap();
+                let values = series["samples"].as_array().unwrap().iter();
+                samples.extend(values.map(|sample| (host.to_owned(), sample[1].as_f64().unwrap())));
+            }
+        }
+        id = line.strip_prefix("id: ").map(str::to_owned).or(id);
+    }
+    child.wait().unwrap();
+    (samples, id)
+}
+
+/// A host whose samples come later than another's newer ones is in the tail too; who comes back misses nothing.
+#[test]
+fn a_tail_follows_hosts_that_lag() {
+    let dir = tempfile::tempdir().unwrap();
+    let role = receiver(dir.path(), "");
+    let post = |host: &str, value: f64, seconds: u32| {
+        let record = json!({"device_id": "d", "metric": "temperature", "value": value, "time": ago(seconds),
+            "hostname": host, "uuid": host});
+        ask(&role, "POST", "/telemetry", &record.to_string()).unwrap();
+    };
+    let connected = Instant::now();
+    let (samples, id) = tail(&role, None, || {
+        // What is to come late belongs to a time at which the tail was there already.
+        std::thread::sleep(Duration::from_millis(2_500));
+        post("ahead", 50.0, 0);
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert!(connected.elapsed() > Duration::from_secs(4));
+        post("behind", 60.0, 3);
+    });
+    assert_eq!(samples, [("ahead".to_owned(), 50.0), ("behind".to_owned(), 60.0)]);
+    post("ahead", 51.0, 0);
+    let (samples, _) = tail(&role, id.as_deref(), || post("behind", 61.0, 0));
+    let of =
+        |host: &str| samples.iter().filter(|(of, _)| of == host).map(|(_, value)| *value).collect::<Vec<_>>();
+    assert_eq!((of("behind"), of("ahead").last()), (vec![61.0], Some(&51.0)), "{samples:?}");
+    assert_eq!(role.stop().unwrap(), Some(0));
+}
+
 /// A webhook that takes one post after another; what came, as JSON.
 fn webhook() -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -213,9 +276,8 @@ fn an_alert_is_told_once_over_a_kill() {
     );
     let role = receiver(dir.path(), &settings);
     let post = |role: &Role, value: f64| {
-        let now = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%NZ"]).output().unwrap();
-        let time = String::from_utf8(now.stdout).unwrap();
-        let record = json!({"device_id": "d", "metric": "temperature", "value": value, "time": time.trim(), "gpu_id": "3"});
+        let record =
+            json!({"device_id": "d", "metric": "temperature", "value": value, "time": ago(0), "gpu_id": "3"});
         ask(role, "POST", "/telemetry", &record.to_string()).unwrap();
     };
     post(&role, 91.0);

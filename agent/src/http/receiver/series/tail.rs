@@ -1,9 +1,12 @@
 //! `GET /api/v1/samples/stream`: samples of some series as they come, as server-sent events.
 //!
-//! Each event has what came since the one before, `{"series":[{"labels","samples"}]}`, and as its id the time of the newest
-//! sample in it, ms. A client that comes back with `Last-Event-ID` gets what is newer than that, as far back as an hour; one
-//! that comes first gets what comes from then on. The store is asked once a second: a sample that comes later than others of
-//! its time is in the store, and not here.
+//! Each event has what came since the one before, `{"series":[{"labels","samples"}]}`, and as its id a time, ms, up to which
+//! no series lacks a sample. A client that comes back with `Last-Event-ID` gets what is newer than that, as far back as an
+//! hour: nothing is missing then, and of series that were ahead some samples come again. One that comes first gets what
+//! comes from then on. The store is asked once a second, and a series may lag behind the others by a minute ([`cursor`]).
+//! What comes later than a newer sample of its own series is in the store, and not here.
+
+mod cursor;
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use self::cursor::Cursor;
 use super::{Asked, Door, HOUR_MS, ReceiverState, parameters};
 use crate::api::envelope::Failure;
 use crate::api::series::SamplesList;
@@ -26,15 +30,15 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Series of one tail: a person looks at fewer, a machine reads ranges.
 const MAX_SERIES: usize = 1_000;
 
-/// Samples of one event: what comes of so many series in a minute.
-const MAX_SAMPLES: usize = 60_000;
+/// Samples of one reading, two minutes at most: of so many series two a second.
+const MAX_SAMPLES: usize = 240_000;
 
 /// Samples of some series as they come.
 #[utoipa::path(get, path = "/api/v1/samples/stream", tag = "series",
     params(("match" = String, Query, description = "PromQL's selector: `name{label=\"value\"}`; 1000 series at most"),
-        ("Last-Event-ID" = Option<i64>, Header, description = "the last event that the client has: newer samples follow, an hour back at most")),
+        ("Last-Event-ID" = Option<i64>, Header, description = "the last event that the client has: newer samples follow, an hour back at most; some may come again")),
     responses((status = 200, content_type = "text/event-stream", body = SamplesList,
-            description = "`event: samples`, its `id` the time of the newest sample, ms"),
+            description = "`event: samples`, its `id` a time up to which no series lacks a sample, ms"),
         (status = 400, body = Failure), (status = 413, body = Failure), (status = 503, body = Failure)))]
 pub(in super::super) async fn stream(
     State(receiver): State<ReceiverState>,
@@ -51,7 +55,7 @@ pub(in super::super) async fn stream(
         door: receiver.series.clone(),
         clock: receiver.common.clock,
         selection,
-        after_ms: after_ms.max(last.from_ms),
+        cursor: Cursor::new(after_ms.max(last.from_ms)),
         ticks: {
             let mut ticks = interval_at(Instant::now(), EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,35 +69,46 @@ struct Tail {
     door: Door,
     clock: fn() -> i64,
     selection: Selection,
-    after_ms: i64,
+    cursor: Cursor,
     ticks: tokio::time::Interval,
 }
 
 impl Feed for Tail {
     async fn next(&mut self) -> Option<Message> {
         loop {
-            self.ticks.tick().await;
-            let to_ms = (self.clock)().div_euclid(1_000_000);
+            if !self.cursor.behind(self.now_ms()) {
+                self.ticks.tick().await;
+            }
+            let range = self.cursor.range(self.now_ms());
             let query = series::Query {
                 selection: self.selection.clone(),
-                range: Range { from_ms: self.after_ms + 1, to_ms },
+                range,
                 buckets: None,
                 max_series: MAX_SERIES,
                 max_samples: MAX_SAMPLES,
             };
-            // A disk that says no now is asked again in a second; more than fits ends the stream.
-            let found = match self.door.series.read(&query).await {
-                Ok(found) => found,
+            let read = match self.door.series.read(&query).await {
+                Ok(read) => read,
                 Err(series::Error::TooMuch { .. } | series::Error::Closed) => return None,
-                Err(_) => continue,
+                // A disk that says no now is asked again in a second; more than fits ends the stream.
+                Err(_) => {
+                    tokio::time::sleep(EVERY).await;
+                    continue;
+                }
             };
-            let newest_ms =
-                found.iter().filter_map(|series| series.samples.last()).map(|last| last.at_ms).max();
-            let Some(newest_ms) = newest_ms else { continue };
-            self.after_ms = newest_ms;
-            let series: Vec<_> = found.into_iter().map(Into::into).collect();
+            let unsent = self.cursor.unsent(range, read);
+            if unsent.is_empty() {
+                continue;
+            }
+            let series: Vec<_> = unsent.into_iter().map(Into::into).collect();
             let data = serde_json::to_string(&SamplesList { count: series.len(), series }).ok()?;
-            return Some(Message { id: newest_ms, kind: "samples", data, skipped: 0 });
+            return Some(Message { id: self.cursor.id(), kind: "samples", data, skipped: 0 });
         }
+    }
+}
+
+impl Tail {
+    fn now_ms(&self) -> i64 {
+        (self.clock)().div_euclid(1_000_000)
     }
 }
