@@ -36,6 +36,18 @@ pub struct Appended {
     pub refused: BTreeMap<Refused, u64>,
 }
 
+/// The receiver itself as a source: what it says of its nodes is bounded by them, and has no limit of its own.
+pub const OURSELVES: &str = "";
+
+/// What one source brought.
+#[derive(Clone, Debug)]
+pub struct Brought {
+    /// A node, a host, a key's name; or [`OURSELVES`].
+    pub source: Arc<str>,
+    /// In any order.
+    pub series: Vec<SeriesSamples>,
+}
+
 /// Why a sample is not stored. Trying again does not help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refused {
@@ -230,8 +242,23 @@ impl Series {
     /// # Errors
     /// [`Error::Busy`], [`Error::Disk`], [`Error::Remote`], [`Error::Closed`]: some of it may be stored then, and once
     /// more is no harm.
-    pub async fn append(&self, source: &str, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
-        let appended = with!(self, engine => engine.append(source, batch).await)?;
+    pub async fn append(&self, source: &str, series: Vec<SeriesSamples>) -> Result<Appended, Error> {
+        self.append_all(vec![Brought { source: source.into(), series }]).await
+    }
+
+    /// Stores what several sources brought, with one commit.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub async fn append_all(&self, brought: Vec<Brought>) -> Result<Appended, Error> {
+        let appended = match &self.engine {
+            Engine::Embedded(embedded) => embedded.append(brought).await?,
+            // The other store knows no sources.
+            Engine::Remote(remote) => {
+                let batch = brought.into_iter().flat_map(|brought| brought.series).collect();
+                remote.append("", batch).await?
+            }
+        };
         self.metrics.appended(&appended);
         Ok(appended)
     }

@@ -115,7 +115,8 @@ fn whatever_the_line_does_nothing_is_lost_or_doubled() {
         (&json!(true), &json!(0), &json!(0)),
         "{node}"
     );
-    assert_eq!(node["dropped"], json!({}), "a word of somebody else costs no record: {node}");
+    let dropped = node["dropped"].as_object().unwrap();
+    assert!(dropped.values().all(|count| *count == 0), "a word of somebody else costs no record: {node}");
     assert_eq!(node["stored"].as_u64(), Some(records.len() as u64), "{node}");
     assert!(node["duplicates"].as_u64() > Some(0), "batches came again: {node}");
     assert!(lies > 0.0, "nobody lied: {done:?} {link}");

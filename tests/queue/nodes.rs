@@ -67,11 +67,9 @@ pub(crate) fn arrived(node: &Role, receiver: &Role, at_least: u64) -> Value {
         Ok(known.clone())
     });
     let all = all.unwrap();
-    assert_eq!(
-        (&all["adds_up"], &all["missing"], &all["dropped"]),
-        (&json!(true), &json!(0), &json!({})),
-        "{all}"
-    );
+    assert_eq!((&all["adds_up"], &all["missing"]), (&json!(true), &json!(0)), "{all}");
+    let dropped = all["dropped"].as_object().unwrap();
+    assert!(dropped.values().all(|count| *count == 0), "{all}");
     all
 }
 

@@ -136,7 +136,7 @@ fn spool_accounts(dir: &Path, json: bool) -> Result<()> {
     line(&mut text, &format!("produced      {}", accounts.produced));
     line(&mut text, &format!("acknowledged  {}", accounts.acknowledged));
     line(&mut text, &format!("spooled       {} ({} bytes)", accounts.spooled, accounts.spooled_bytes));
-    for (reason, count) in &accounts.dropped {
+    for (reason, count) in accounts.dropped.iter().filter(|(_, count)| **count > 0) {
         line(&mut text, &format!("dropped       {count} ({reason})"));
     }
     print(&text)

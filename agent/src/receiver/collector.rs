@@ -6,16 +6,49 @@
 //! - the topic of GPU telemetry, by a group of its own: a message is acknowledged when its samples are on disk; one that
 //!   cannot be read is given back until it goes to the dead letters, where somebody can look at it.
 //!
+//! A store that does not take samples now is asked until it does; what waits for it waits on disk, where it is.
+//!
 //! Every sample is stored, or counted as refused with a reason.
 
 mod cursor;
 pub mod nodes;
 pub mod topic;
 
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::series::{Brought, Error, Series};
+
+/// After a failure of the store, and between two tries while it is merely behind.
+const PAUSE: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Stores what was brought, however often that has to be tried: the samples that were handed over, or none when the store
+/// is closed before.
+async fn store(series: &Series, brought: Vec<Brought>) -> Option<u64> {
+    let samples = |brought: &Brought| brought.series.iter().map(|series| series.samples.len()).sum::<usize>();
+    let samples = brought.iter().map(samples).sum::<usize>();
+    let mut told = false;
+    loop {
+        match series.append_all(brought.clone()).await {
+            Ok(_) => return Some(u64::try_from(samples).unwrap_or(u64::MAX)),
+            Err(Error::Closed) => return None,
+            Err(Error::Busy) => sleep(MOMENT).await,
+            Err(cause) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(samples, "samples are not stored, trying until they are: {cause}");
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
 
 /// Label of what became no sample.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

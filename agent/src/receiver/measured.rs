@@ -7,6 +7,8 @@
 mod runqueue;
 mod usage;
 
+use std::collections::HashMap;
+
 use crate::api::bss;
 use crate::api::gpu::NodeGpu;
 use crate::api::nodes::Nodes;
@@ -28,7 +30,7 @@ pub fn measured(node: &str, record: &Record) -> (Vec<SeriesSamples>, u64) {
         Body::Runqueue(runqueues) => runqueue::of(&mut out, runqueues),
         Body::Pods(pods) => of_pods(&mut out, pods),
         Body::Gpu(gpus) => of_gpus(&mut out, gpus),
-        Body::BssPosted(posted) => bss(&mut out, posted),
+        Body::BssPosted(posted) => bss(&mut out, posted, &[("source", "posted")]),
         Body::SchedulerExit(exit) => {
             let labels = [("ops", exit.ops.as_str()), ("kind", exit.kind.as_str())];
             out.push("sextant_scheduler_exits", &labels, 1.0);
@@ -38,29 +40,46 @@ pub fn measured(node: &str, record: &Record) -> (Vec<SeriesSamples>, u64) {
     (out.series, out.unfit)
 }
 
-/// What nodes dropped, what waits there, and when they were heard last, at a time (ns since the epoch).
-pub fn accounts(nodes: &Nodes, now_ns: i64) -> Vec<SeriesSamples> {
-    let mut all = Vec::new();
-    for node in &nodes.nodes {
-        let mut out =
-            Out { node: &node.node, at_ms: now_ns.div_euclid(1_000_000), series: Vec::new(), unfit: 0 };
-        for (reason, count) in &node.dropped {
-            out.count("sextant_node_dropped_records_total", &[("reason", reason)], Some(*count));
+/// What nodes dropped, what waits there, and when they were heard last.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    /// The last record of each node that was told, ms since the epoch: it stands at its own time, and is told once. A node
+    /// that is gone would else have its last day opened, and packed again, for as long as it is known.
+    seen: HashMap<String, i64>,
+}
+
+impl Accounts {
+    /// They, at a time (ns since the epoch).
+    pub fn at(&mut self, now_ns: i64, nodes: &Nodes) -> Vec<SeriesSamples> {
+        let mut all = Vec::new();
+        for node in &nodes.nodes {
+            let mut out =
+                Out { node: &node.node, at_ms: now_ns.div_euclid(1_000_000), series: Vec::new(), unfit: 0 };
+            for (reason, count) in &node.dropped {
+                out.count("sextant_node_dropped_records_total", &[("reason", reason)], Some(*count));
+            }
+            out.count("sextant_node_spooled_records", &[], Some(node.spooled));
+            out.push("sextant_node_lag_seconds", &[], node.lag_seconds);
+            self.last_record(&mut out, &node.last_seen);
+            all.append(&mut out.series);
         }
-        out.count("sextant_node_spooled_records", &[], Some(node.spooled));
-        out.push("sextant_node_lag_seconds", &[], node.lag_seconds);
-        // The sample stands at the time of the record itself: who says nothing has no new one.
-        if let Ok(seen) = node.last_seen.parse::<jiff::Timestamp>() {
-            out.at_ms = seen.as_millisecond();
-            out.count(
-                "sextant_node_last_record_timestamp_seconds",
-                &[],
-                u64::try_from(seen.as_second()).ok(),
-            );
-        }
-        all.append(&mut out.series);
+        all
     }
-    all
+
+    /// What was told last is not stored: it is told again.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    fn last_record(&mut self, out: &mut Out<'_>, last_seen: &str) {
+        let Ok(seen) = last_seen.parse::<jiff::Timestamp>() else { return };
+        let seen_ms = seen.as_millisecond();
+        if self.seen.insert(out.node.to_owned(), seen_ms) != Some(seen_ms) {
+            out.at_ms = seen_ms;
+            let seen_s = u64::try_from(seen.as_second()).ok();
+            out.count("sextant_node_last_record_timestamp_seconds", &[], seen_s);
+        }
+    }
 }
 
 /// Samples of one record.
@@ -122,7 +141,7 @@ fn scheduler(out: &mut Out<'_>, reading: &Scheduler) {
         out.seconds("sextant_scheduler_longest_wait_of_epoch_seconds", &[], margin.longest_of_epoch_ns);
         out.count("sextant_scheduler_waiting_tasks", &[], margin.waiting);
     }
-    bss(out, &reading.bss);
+    bss(out, &reading.bss, &[]);
     for variable in reading.variables.iter().take(MAX_VARIABLES) {
         let number = variable.value.as_f64();
         let value = number.or_else(|| variable.value.as_bool().map(|on| whole(u64::from(on))));
@@ -133,10 +152,12 @@ fn scheduler(out: &mut Out<'_>, reading: &Scheduler) {
     }
 }
 
-fn bss(out: &mut Out<'_>, record: &bss::Record) {
+/// What somebody posted has a label of its own: it may be older than what the node read meanwhile, and of one series the two
+/// would look like counters that begin anew.
+fn bss(out: &mut Out<'_>, record: &bss::Record, labels: &[(&str, &str)]) {
     for (field, value) in BssRecord::from(record).iter() {
         let total = if field.is_counter() { "_total" } else { "" };
-        out.count(&format!("sextant_scheduler_{}{total}", field.name()), &[], value);
+        out.count(&format!("sextant_scheduler_{}{total}", field.name()), labels, value);
     }
 }
 

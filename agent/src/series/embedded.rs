@@ -33,7 +33,7 @@ use self::day::{Command, Day};
 use self::gather::Gather;
 use self::index::Conditions;
 use self::shelf::{DAY_MS, Shelf};
-use super::{Appended, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
+use super::{Appended, Brought, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
 use crate::domain::series::{Range, Sample, Selection, SeriesSamples};
 
 /// Days open at once: today, yesterday, and those that questions are about.
@@ -190,18 +190,23 @@ impl Embedded {
         Ok(this)
     }
 
-    /// Stores samples; see [`super::Series::append`].
+    /// Stores samples; see [`super::Series::append_all`].
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Disk`], [`Error::Closed`]: some of it may be stored then, and once more is no harm.
-    pub async fn append(&self, source: &str, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
+    pub async fn append(&self, brought: Vec<Brought>) -> Result<Appended, Error> {
         let mut appended = Appended::default();
-        let source: Arc<str> = source.into();
+        let mut days: BTreeMap<i64, Vec<Brought>> = BTreeMap::new();
+        for Brought { source, series } in brought {
+            for (day, series) in self.by_day(series, &mut appended) {
+                days.entry(day).or_default().push(Brought { source: Arc::clone(&source), series });
+            }
+        }
         let mut answers = Vec::new();
-        for (day, batch) in self.by_day(batch, &mut appended) {
+        for (day, brought) in days {
             let (reply, answer) = oneshot::channel();
             let Some(day) = self.day(day, true).await? else { continue };
-            day.send(Command::Append { source: Arc::clone(&source), batch, reply })?;
+            day.send(Command::Append { brought, reply })?;
             answers.push(answer);
         }
         for answer in answers {
@@ -260,7 +265,7 @@ impl Embedded {
     /// [`Error::Invalid`], [`Error::TooMuch`], [`Error::Busy`], [`Error::Disk`], [`Error::Closed`].
     pub async fn read(&self, query: &Query) -> Result<Vec<SeriesSamples>, Error> {
         let conditions = Conditions::of(&query.selection)?;
-        let _reader = self.0.readers.acquire().await.map_err(|_| Error::Closed)?;
+        let mut reader = Arc::clone(&self.0.readers).acquire_owned().await.map_err(|_| Error::Closed)?;
         let mut gather = Gather::new(query);
         for number in self.days_within(query.range)? {
             let Some(day) = self.day(number, false).await? else { continue };
@@ -268,14 +273,16 @@ impl Embedded {
             let (conditions, range) = (conditions.clone(), query.range);
             day.send(Command::Select { conditions, range, max_series: query.max_series, reply })?;
             let snapshot = answer.await.map_err(|_| Error::Closed)??;
-            let read = tokio::task::spawn_blocking(move || {
+            let loading = snapshot.loading;
+            // Whoever asked may go away meanwhile: the reading goes on, and so it is still one of those.
+            let reading = tokio::task::spawn_blocking(move || {
                 let read = gather.take(&snapshot);
                 // Before the day may be closed.
                 drop(snapshot);
-                (gather, read)
+                (reader, gather, read)
             });
-            let (back, read) = read.await.map_err(|cause| Error::Disk(cause.to_string()))?;
-            gather = back;
+            let read;
+            (reader, gather, read) = reading.await.map_err(|cause| Error::Disk(cause.to_string()))?;
             match read {
                 Ok(damaged) => drop(self.0.metrics.damaged_chunks.inc_by(damaged)),
                 Err(gather::Failure::TooMuch(limit)) => {
@@ -283,7 +290,7 @@ impl Embedded {
                 }
                 Err(gather::Failure::Disk(cause)) => {
                     let words = cause.to_string();
-                    day.send(Command::Failed(cause))?;
+                    day.send(Command::Failed { loading, cause })?;
                     return Err(Error::Disk(words));
                 }
             }
@@ -407,7 +414,9 @@ impl Embedded {
             Day::open(medium, &shared.config, shared.metrics.clone(), shared.health.clone())
         });
         let day = Arc::new(opened.await.map_err(|_| Error::Closed)??);
-        open.insert(number, Open { day: Arc::clone(&day), used_at: Instant::now(), packed: false });
+        // A question alone gives no reason to pack what is packed.
+        let packed = !make && day.was_packed();
+        open.insert(number, Open { day: Arc::clone(&day), used_at: Instant::now(), packed });
         Ok(Some(day))
     }
 

@@ -11,7 +11,8 @@ use crate::alerts::{self, Alerts, Change, Metrics, state::State};
 use crate::app::said::{Subject, say};
 use crate::config::Config;
 use crate::events::Events;
-use crate::series::Series;
+use crate::receiver::measured::Accounts;
+use crate::series::{OURSELVES, Series};
 use crate::task::{Phase, Supervisor};
 
 /// Changes that wait to be said: all alerts of a rule at once.
@@ -69,12 +70,14 @@ async fn tell(mut told: mpsc::Receiver<Change>, events: &Events) {
 pub(super) async fn account(ingest: Arc<crate::receiver::ingest::Ingest>, series: Series) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_secs(15));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut accounts = Accounts::default();
     loop {
         ticks.tick().await;
         let now_ns = crate::app::wall_ns();
-        let accounts = crate::receiver::measured::accounts(&ingest.fleet().nodes(now_ns), now_ns);
-        if let Err(cause) = series.append("fleet", accounts).await {
+        let accounted = accounts.at(now_ns, &ingest.fleet().nodes(now_ns));
+        if let Err(cause) = series.append(OURSELVES, accounted).await {
             tracing::debug!(%cause, "the fleet's accounts are not stored");
+            accounts.forget();
         }
     }
 }

@@ -27,6 +27,17 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::SpoolFull,
+        Self::DiskError,
+        Self::Backpressure,
+        Self::TooLarge,
+        Self::Refused,
+        Self::Damaged,
+        Self::Closed,
+    ];
+
     /// Name in accounts and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

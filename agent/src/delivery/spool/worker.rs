@@ -80,11 +80,10 @@ impl Status {
             acknowledged: ledger.acknowledged,
             spooled: ledger.spooled,
             spooled_bytes: ledger.spooled_bytes,
-            dropped: ledger
-                .dropped
-                .iter()
-                .map(|(reason, &count)| (reason.name().to_owned(), count))
-                .collect(),
+            // Those too that nothing was dropped for: what grows from nothing is seen to grow.
+            dropped: DropReason::ALL
+                .map(|reason| (reason.name().to_owned(), ledger.dropped.get(&reason).copied().unwrap_or(0)))
+                .into(),
             oldest_at_ns: self.oldest_at_ns,
             acknowledged_here: None,
         }

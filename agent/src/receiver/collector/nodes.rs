@@ -1,6 +1,6 @@
 //! Nodes' records, in the order in which they were stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Metrics;
 use super::cursor::Cursor;
+use super::{Metrics, PAUSE};
 use crate::api::record;
 use crate::domain::series::SeriesSamples;
 use crate::receiver::fleet::POSTED;
 use crate::receiver::measured::measured;
-use crate::series::{Error, Series};
+use crate::series::{Brought, Series};
 use crate::store::{Record, Status, Store};
 
 /// Records read at once, and their bytes: some hundred thousand samples.
@@ -24,9 +24,6 @@ const PAGE_BYTES: usize = 8 << 20;
 
 /// Between two notes of how far it went: after a crash a second's records are read again.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-
-/// After a failure of a disk.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Nodes {
@@ -52,7 +49,6 @@ impl Nodes {
     /// Reads what is there and what comes, until the token is cancelled; then notes how far it went.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut status = self.store.status();
-        self.begin(&status);
         while !stop.is_cancelled() {
             status.mark_unchanged();
             let read = tokio::select! {
@@ -60,6 +56,7 @@ impl Nodes {
                 read = self.page() => read,
             };
             match read {
+                Ok(0) if self.began_anew(&status) => {}
                 Ok(0) => {
                     self.note(Duration::ZERO);
                     tokio::select! {
@@ -80,12 +77,19 @@ impl Nodes {
         self.note(Duration::ZERO);
     }
 
-    /// A store that began anew has lower numbers than the note.
-    fn begin(&mut self, status: &watch::Receiver<Status>) {
-        let next = status.borrow().totals.next_id;
-        if self.done >= next {
+    /// A store that began anew, for damage, has lower numbers than what was read: it is read from its beginning, and its
+    /// streams are others.
+    fn began_anew(&mut self, status: &watch::Receiver<Status>) -> bool {
+        let anew = self.done >= status.borrow().totals.next_id;
+        if anew {
+            warn!(
+                read_to = self.done,
+                "the store of nodes' records began anew: it is read from its beginning"
+            );
             self.done = 0;
+            self.streams.clear();
         }
+        anew
     }
 
     /// Reads a page; how many records it had.
@@ -101,29 +105,14 @@ impl Nodes {
         let streams = std::mem::take(&mut self.streams);
         // Megabytes of JSON take tens of milliseconds.
         let converting = tokio::task::spawn_blocking(move || (convert(records, &streams), streams));
-        let ((by_node, unfit), streams) = converting.await.map_err(|cause| cause.to_string())?;
+        let ((brought, unfit), streams) = converting.await.map_err(|cause| cause.to_string())?;
         self.streams = streams;
-        for (node, series) in by_node {
-            self.append(&node, series).await?;
-        }
+        let samples = super::store(&self.series, brought).await.ok_or("the store of series is closed")?;
+        self.metrics.samples.inc_by(samples);
         self.metrics.left_out(Metrics::LABELS, unfit);
         self.metrics.records.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
         self.done = end;
         Ok(count)
-    }
-
-    async fn append(&self, node: &str, series: Vec<SeriesSamples>) -> Result<(), String> {
-        let samples: usize = series.iter().map(|series| series.samples.len()).sum();
-        loop {
-            match self.series.append(node, series.clone()).await {
-                Ok(_) => {
-                    self.metrics.samples.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
-                    return Ok(());
-                }
-                Err(Error::Busy) => sleep(Duration::from_millis(20)).await,
-                Err(cause) => return Err(cause.to_string()),
-            }
-        }
     }
 
     /// Asks which nodes the streams are of, if there is a new one.
@@ -149,20 +138,18 @@ impl Nodes {
     }
 }
 
-/// Samples by node, and values with labels that are none. A record that cannot be read was checked when it came: it is of a
-/// version that is gone, and has nothing to say here.
-fn convert(
-    records: Vec<Record>,
-    streams: &HashMap<u64, String>,
-) -> (HashMap<String, Vec<SeriesSamples>>, u64) {
-    let mut by_node: HashMap<String, Vec<SeriesSamples>> = HashMap::new();
+/// What each node brought, and how many values have labels that are none. A record that cannot be read was checked when it
+/// came: it is of a version that is gone, and has nothing to say here.
+fn convert(records: Vec<Record>, streams: &HashMap<u64, String>) -> (Vec<Brought>, u64) {
+    let mut nodes: BTreeMap<&str, Vec<SeriesSamples>> = BTreeMap::new();
     let mut unfit = 0;
     for stored in records {
         let node = streams.get(&stored.stream).map_or("", |node| node.strip_prefix(POSTED).unwrap_or(node));
         let Ok(record) = serde_json::from_slice::<record::Record>(&stored.bytes) else { continue };
         let (series, wrong) = measured(node, &record);
         unfit += wrong;
-        by_node.entry(node.to_owned()).or_default().extend(series);
+        nodes.entry(node).or_default().extend(series);
     }
-    (by_node, unfit)
+    let brought = nodes.into_iter().map(|(node, series)| Brought { source: node.into(), series });
+    (brought.collect(), unfit)
 }

@@ -58,8 +58,8 @@ fn waits_are_a_histogram() {
 fn a_posted_record_is_series_and_null_is_no_sample() {
     let all = of(json!({"kind": "bss_posted", "body": {"nr_queued": 4, "nr_kernel_dispatches": 9}}));
     let expected = [
-        (r#"sextant_scheduler_nr_kernel_dispatches_total{node="n1"}"#.to_owned(), 9.0),
-        (r#"sextant_scheduler_nr_queued{node="n1"}"#.to_owned(), 4.0),
+        (r#"sextant_scheduler_nr_kernel_dispatches_total{node="n1",source="posted"}"#.to_owned(), 9.0),
+        (r#"sextant_scheduler_nr_queued{node="n1",source="posted"}"#.to_owned(), 4.0),
     ];
     assert_eq!(all, expected.into());
 }
@@ -72,4 +72,34 @@ fn gpus_go_by_the_names_and_labels_of_dcgm() {
     );
     let expected = r#"DCGM_FI_DEV_GPU_TEMP{Hostname="h",UUID="GPU-1",gpu="0",node="n1"}"#;
     assert_eq!(all, [(expected.to_owned(), 50.0)].into());
+}
+
+#[test]
+fn a_node_is_seen_once_and_what_it_dropped_grows_from_nothing() {
+    let nodes = |last_seen: &str| -> Nodes {
+        let node = json!({"node": "n1", "boot_id": "b", "spool_id": "s", "last_seen": last_seen, "lag_seconds": 0.5,
+            "produced": 3, "stored": 3, "elsewhere": 0, "spooled": 0, "duplicates": 0, "missing": 0, "adds_up": true,
+            "dropped": {"spool_full": 0}});
+        serde_json::from_value(json!({"at_ns": 1, "nodes": [node]})).unwrap()
+    };
+    let seen = |series: &[SeriesSamples]| {
+        let of = |one: &&SeriesSamples| one.labels.metric() == "sextant_node_last_record_timestamp_seconds";
+        series.iter().find(of).map(|one| (one.samples[0].at_ms, one.samples[0].value))
+    };
+    let mut accounts = Accounts::default();
+    let first = accounts.at(9_000_000_000, &nodes("1970-01-01T00:00:05Z"));
+    assert_eq!(seen(&first), Some((5_000, 5.0)), "it stands at its own time");
+    let dropped = r#"sextant_node_dropped_records_total{node="n1",reason="spool_full"}"#;
+    let at = |one: &SeriesSamples| (one.samples[0].at_ms, one.samples[0].value);
+    let one = first.iter().find(|one| one.labels.to_string() == dropped);
+    assert_eq!(one.map(at), Some((9_000, 0.0)));
+    let again = accounts.at(24_000_000_000, &nodes("1970-01-01T00:00:05Z"));
+    assert_eq!(
+        (seen(&again), again.len()),
+        (None, first.len() - 1),
+        "a node that is silent has no new sample"
+    );
+    accounts.forget();
+    assert_eq!(seen(&accounts.at(39_000_000_000, &nodes("1970-01-01T00:00:05Z"))), Some((5_000, 5.0)));
+    assert_eq!(seen(&accounts.at(54_000_000_000, &nodes("1970-01-01T00:00:50Z"))), Some((50_000, 50.0)));
 }

@@ -25,7 +25,7 @@ use crate::disk;
 use crate::disk::keeper::Keeper;
 use crate::disk::medium::Medium;
 use crate::domain::series::{Labels, Range, Sample, SeriesSamples};
-use crate::series::{Appended, Error, Metrics, Refused};
+use crate::series::{Appended, Brought, Error, Metrics, Refused};
 
 /// Commands that may wait; batches beyond them are told that the disk is behind.
 const QUEUE: usize = 128;
@@ -45,8 +45,7 @@ const QUICK_REPAIR_BYTES: u64 = 192 << 20;
 /// A request to the thread.
 pub(super) enum Command {
     Append {
-        source: Arc<str>,
-        batch: Vec<SeriesSamples>,
+        brought: Vec<Brought>,
         reply: oneshot::Sender<Result<Appended, Error>>,
     },
     Select {
@@ -71,8 +70,11 @@ pub(super) enum Command {
     Finish {
         reply: oneshot::Sender<Result<(), Error>>,
     },
-    /// Reading a snapshot failed like this.
-    Failed(redb::Error),
+    /// Reading a snapshot of this loading failed like this.
+    Failed {
+        loading: u64,
+        cause: redb::Error,
+    },
     #[cfg(test)]
     Totals {
         reply: oneshot::Sender<Result<(Totals, usize), Error>>,
@@ -84,6 +86,8 @@ pub(super) type FoundSeries = Vec<(Arc<Labels>, i64)>;
 
 /// What a question is answered from.
 pub(super) struct Snapshot {
+    /// Which loading of the file it is of.
+    pub(super) loading: u64,
     pub(super) file: ReadTransaction,
     pub(super) series: Vec<Selected>,
 }
@@ -100,6 +104,7 @@ pub(super) struct Selected {
 pub(super) struct Day {
     commands: Option<SyncSender<Command>>,
     thread: Option<JoinHandle<()>>,
+    packed: bool,
 }
 
 impl Day {
@@ -119,11 +124,17 @@ impl Day {
             worker.note(&replaced);
         }
         worker.load();
+        let packed = worker.head.len() == 0;
         let thread = std::thread::Builder::new()
             .name("series".to_owned())
             .spawn(move || worker.run())
             .map_err(Error::Thread)?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        Ok(Self { commands: Some(commands), thread: Some(thread), packed })
+    }
+
+    /// All samples were in chunks when it was opened.
+    pub(super) const fn was_packed(&self) -> bool {
+        self.packed
     }
 
     /// Hands a command over, if there is room.
@@ -174,6 +185,8 @@ struct Worker {
     crowded: bool,
     /// Memory is what the file says.
     loaded: bool,
+    /// How often it was loaded.
+    loading: u64,
 }
 
 impl Worker {
@@ -196,6 +209,7 @@ impl Worker {
             sealing: None,
             crowded: false,
             loaded: false,
+            loading: 0,
         }
     }
 
@@ -220,8 +234,8 @@ impl Worker {
         }
         // Whoever asked may be gone; then the answer is for nobody.
         match command {
-            Command::Append { source, batch, reply } => {
-                if let Some(other) = self.append(source, batch, reply) {
+            Command::Append { brought, reply } => {
+                if let Some(other) = self.append(brought, reply) {
                     self.serve(other);
                 }
             }
@@ -246,7 +260,9 @@ impl Worker {
                 }
                 let _gone = reply.send(finished);
             }
-            Command::Failed(cause) => {
+            // Of an older file, which is aside already: the present one is not to blame.
+            Command::Failed { loading, .. } if loading != self.loading => {}
+            Command::Failed { cause, .. } => {
                 let failed = self.keeper.with(|_| Err::<(), _>(cause));
                 self.after(failed);
             }
@@ -269,8 +285,7 @@ impl Worker {
     /// Batches that are there share a commit; the first command of another kind is given back.
     fn append(
         &mut self,
-        source: Arc<str>,
-        batch: Vec<SeriesSamples>,
+        brought: Vec<Brought>,
         reply: oneshot::Sender<Result<Appended, Error>>,
     ) -> Option<Command> {
         if let Err(unknown) = self.known() {
@@ -279,14 +294,14 @@ impl Worker {
         }
         let known = self.index.len();
         let (mut rows, mut group, mut accepted, mut other) = (Vec::new(), Vec::new(), 0, None);
-        let mut next = Some((source, batch, reply));
-        while let Some((source, batch, reply)) = next.take() {
-            let appended = self.resolve(&source, batch, &mut rows);
+        let mut next = Some((brought, reply));
+        while let Some((brought, reply)) = next.take() {
+            let appended = self.resolve(brought, &mut rows);
             accepted += appended.stored;
             group.push(Pending { appended, reply });
             if rows.len() < GROUP_SAMPLES {
                 match self.queue.try_recv() {
-                    Ok(Command::Append { source, batch, reply }) => next = Some((source, batch, reply)),
+                    Ok(Command::Append { brought, reply }) => next = Some((brought, reply)),
                     Ok(command) => other = Some(command),
                     Err(_) => {}
                 }
@@ -306,12 +321,15 @@ impl Worker {
         other
     }
 
-    fn resolve(&mut self, source: &str, batch: Vec<SeriesSamples>, rows: &mut Vec<Row>) -> Appended {
+    fn resolve(&mut self, brought: Vec<Brought>, rows: &mut Vec<Row>) -> Appended {
         let limits = Limits { all: self.config.max_series, of_source: self.config.max_series_per_source };
         let mut appended = Appended::default();
-        for SeriesSamples { labels, samples } in batch {
+        let of_sources = brought.into_iter().flat_map(|Brought { source, series }| {
+            series.into_iter().map(move |series| (Arc::clone(&source), series))
+        });
+        for (source, SeriesSamples { labels, samples }) in of_sources {
             let count = u64::try_from(samples.len()).unwrap_or(u64::MAX);
-            match self.index.number(labels, source, limits) {
+            match self.index.number(labels, &source, limits) {
                 Ok(number) => {
                     appended.stored += count;
                     rows.extend(samples.into_iter().map(|sample| (number, sample)));
@@ -406,7 +424,11 @@ impl Worker {
             let head = self.head.within(number, range).to_vec();
             Some(Selected { number, labels: Arc::clone(&entry.labels), head })
         };
-        Ok(Snapshot { file, series: numbers.into_iter().filter_map(selected).collect() })
+        Ok(Snapshot {
+            loading: self.loading,
+            file,
+            series: numbers.into_iter().filter_map(selected).collect(),
+        })
     }
 
     fn finish(&mut self) {
@@ -453,6 +475,7 @@ impl Worker {
         self.totals = loaded.totals;
         self.keep(rows.collect());
         self.loaded = true;
+        self.loading += 1;
     }
 
     /// After a failure memory is nothing to go by until it was read again.

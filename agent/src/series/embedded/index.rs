@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use crate::domain::series::{Labels, Operator, Selection};
-use crate::series::{Error, Refused};
+use crate::series::{Error, OURSELVES, Refused};
 
 /// Conditions of one question: nobody writes so many.
 const MAX_MATCHERS: usize = 64;
@@ -58,7 +58,8 @@ impl Index {
         if self.entries.len() >= limits.all {
             return Err(Refused::SeriesLimit);
         }
-        if self.of_source.get(source).is_some_and(|count| *count >= limits.of_source) {
+        let of_source = self.of_source.get(source).copied().unwrap_or(0);
+        if source != OURSELVES && of_source >= limits.of_source {
             return Err(Refused::SourceSeriesLimit);
         }
         self.add(number, labels, source);
@@ -265,6 +266,11 @@ mod tests {
         assert_eq!(index.number(labels(1, 2), "one", limits), Ok(1));
         assert_eq!(index.number(labels(1, 3), "two", limits), Ok(2));
         assert_eq!(index.number(labels(2, 3), "two", limits), Err(Refused::SeriesLimit));
+        let mut index = Index::default();
+        for n in 0..3 {
+            assert_eq!(index.number(labels(1, n), OURSELVES, limits), Ok(n.into()));
+        }
+        assert_eq!(index.number(labels(1, 4), OURSELVES, limits), Err(Refused::SeriesLimit));
     }
 
     #[test]

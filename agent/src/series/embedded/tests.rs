@@ -19,6 +19,13 @@ fn clock() -> i64 {
     NOW_MS * 1_000_000
 }
 
+impl Embedded {
+    /// What one source brings.
+    async fn append_of(&self, source: &str, series: Vec<SeriesSamples>) -> Result<Appended, Error> {
+        self.append(vec![Brought { source: source.into(), series }]).await
+    }
+}
+
 fn labels(series: u8) -> Labels {
     let metric = if series.is_multiple_of(2) { "even" } else { "odd" };
     Labels::new(metric, [("n", series.to_string()), ("third", (series % 3).to_string())]).unwrap()
@@ -144,7 +151,7 @@ async fn run(steps: Vec<Step>) {
                 let count = batch.values().map(|samples| samples.len() as u64).sum();
                 let batch =
                     batch.into_iter().map(|(n, samples)| SeriesSamples { labels: labels(n), samples });
-                let answer = engine.append("s", batch.collect()).await.unwrap();
+                let answer = engine.append_of("s", batch.collect()).await.unwrap();
                 assert_eq!(answer, Appended { stored: count, ..Appended::default() });
             }
             Step::Read { from, width, which, bucket } => {
@@ -177,7 +184,7 @@ async fn run(steps: Vec<Step>) {
         expected(&model, 0, ALWAYS, None)
     );
     engine.close().await;
-    assert!(matches!(engine.append("s", vec![one(1, NOW_MS, 1.0)]).await, Ok(_) | Err(Error::Closed)));
+    assert!(matches!(engine.append_of("s", vec![one(1, NOW_MS, 1.0)]).await, Ok(_) | Err(Error::Closed)));
 }
 
 proptest! {
@@ -208,7 +215,7 @@ async fn long_series_are_cut_and_put_together() {
                 .collect();
             let known = model.entry(series).or_default();
             known.extend(samples.iter().map(|sample| (sample.at_ms, sample.value)));
-            engine.append("s", vec![SeriesSamples { labels: labels(series), samples }]).await.unwrap();
+            engine.append_of("s", vec![SeriesSamples { labels: labels(series), samples }]).await.unwrap();
         }
     }
     let (accepted, in_chunks) = totals(&engine).await;

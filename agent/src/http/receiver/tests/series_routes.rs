@@ -15,7 +15,11 @@ fn record(uuid: &str, at: &str, value: f64) -> Value {
 
 /// With the collector at work.
 async fn collecting() -> (Receiver, tokio::task::AbortHandle) {
-    let receiver = receiver().await;
+    collecting_into(&series::Config::default()).await
+}
+
+async fn collecting_into(config: &series::Config) -> (Receiver, tokio::task::AbortHandle) {
+    let receiver = receiver_storing(Config::default(), &keys::Config::default(), config).await;
     let collecting =
         topic::run(receiver.queue.clone(), receiver.series.clone(), collector::Metrics::default());
     let task = tokio::spawn(collecting).abort_handle();
@@ -153,6 +157,43 @@ async fn unreadable_messages_end_among_the_dead_letters() {
     until(router, "/api/v1/gpus", |gpus| gpus["count"] == 1).await;
     until(router, "/topics", |topics| topics["telemetry.dead"].is_array()).await;
     timed.abort();
+    task.abort();
+}
+
+/// A store that takes nothing for longer than a message may be tried costs none: it is stored when the store is back.
+#[tokio::test]
+async fn a_store_that_is_down_makes_no_dead_letters() {
+    let (up, is_up) = watch::channel(false);
+    let answer = move || {
+        let is_up = *is_up.borrow();
+        async move { if is_up { StatusCode::NO_CONTENT } else { StatusCode::UNAUTHORIZED } }
+    };
+    let other = Router::new().route("/api/v1/write", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, other).await });
+    let mut config = series::Config { engine: series::EngineKind::Remote, ..series::Config::default() };
+    config.remote.write_url = format!("{url}/api/v1/write");
+    config.remote.read_url = url;
+    let (receiver, task) = collecting_into(&config).await;
+    let router = &receiver.router;
+    let good = record("u", "2024-09-25T10:30:00Z", 1.0);
+    post(router, "/telemetry", good.to_string()).await;
+    // More seconds than the default has tries.
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+    let depth = |topics: &Value| {
+        topics["telemetry"]["partitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["depth"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    let topics = get(router, "/topics?verbose=true").await.json();
+    assert_eq!((depth(&topics), &topics["telemetry.dead"]), (1, &Value::Null), "{topics}");
+    up.send_replace(true);
+    let topics = until(router, "/topics?verbose=true", |topics| depth(topics) == 0).await;
+    assert_eq!(topics["telemetry.dead"], Value::Null, "{topics}");
     task.abort();
 }
 

@@ -22,7 +22,8 @@ impl Lab {
 
     async fn append(&self, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
         let (reply, answer) = oneshot::channel();
-        self.day.send(Command::Append { source: "s".into(), batch, reply })?;
+        self.day
+            .send(Command::Append { brought: vec![Brought { source: "s".into(), series: batch }], reply })?;
         answer.await.unwrap()
     }
 
@@ -37,8 +38,9 @@ impl Lab {
             Err(gather::Failure::TooMuch(_)) => unreachable!("a million samples"),
             Err(gather::Failure::Disk(cause)) => {
                 let words = cause.to_string();
+                let loading = snapshot.loading;
                 drop(snapshot);
-                self.day.send(Command::Failed(cause))?;
+                self.day.send(Command::Failed { loading, cause })?;
                 return Err(Error::Disk(words));
             }
         }
@@ -242,7 +244,7 @@ async fn a_file_cut_in_half_is_set_aside_and_other_days_answer() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path()).await;
     for day in 0..3 {
-        engine.append("s", vec![one(1, NOW_MS - day * DAY_MS, day as f64)]).await.unwrap();
+        engine.append_of("s", vec![one(1, NOW_MS - day * DAY_MS, day as f64)]).await.unwrap();
     }
     engine.close().await;
     let path = directory.path().join("series/2026-11-21.redb");
@@ -253,5 +255,5 @@ async fn a_file_cut_in_half_is_set_aside_and_other_days_answer() {
     assert_eq!(all[0].samples.iter().map(|sample| sample.value).collect::<Vec<_>>(), [2.0, 0.0]);
     assert!(engine.status().borrow().damage.as_ref().unwrap().contains("2026-11-21"));
     assert!(directory.path().join("series/2026-11-21.damaged").exists());
-    engine.append("s", vec![one(1, NOW_MS - DAY_MS, 5.0)]).await.unwrap();
+    engine.append_of("s", vec![one(1, NOW_MS - DAY_MS, 5.0)]).await.unwrap();
 }

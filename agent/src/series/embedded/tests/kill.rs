@@ -20,7 +20,7 @@ async fn child_appends_until_it_is_killed() {
     loop {
         let samples =
             (next..next + 30).map(|n| Sample { at_ms: NOW_MS - 3_600_000 + n, value: n as f64 }).collect();
-        engine.append("s", vec![SeriesSamples { labels: labels(1), samples }]).await.unwrap();
+        engine.append_of("s", vec![SeriesSamples { labels: labels(1), samples }]).await.unwrap();
         next += 30;
         let mut out = std::io::stdout().lock();
         writeln!(out, "stored {next}").unwrap();

@@ -18,18 +18,18 @@ async fn what_is_refused_is_counted_and_the_rest_stored() {
         one(3, NOW_MS, 1.0),
         one(4, NOW_MS, 1.0),
     ];
-    let first = engine.append("a", batch).await.unwrap();
+    let first = engine.append_of("a", batch).await.unwrap();
     let refused = [(Refused::SourceSeriesLimit, 1), (Refused::TooOld, 1), (Refused::TooNew, 1)];
     assert_eq!(first, Appended { stored: 4, refused: refused.into() });
-    let second = engine.append("b", vec![one(5, NOW_MS, 1.0), one(6, NOW_MS, 1.0)]).await.unwrap();
+    let second = engine.append_of("b", vec![one(5, NOW_MS, 1.0), one(6, NOW_MS, 1.0)]).await.unwrap();
     assert_eq!(second, Appended { stored: 1, refused: [(Refused::SeriesLimit, 1)].into() });
     // Who is known goes on.
-    let third = engine.append("a", vec![one(0, NOW_MS + 1, 1.0)]).await.unwrap();
+    let third = engine.append_of("a", vec![one(0, NOW_MS + 1, 1.0)]).await.unwrap();
     assert_eq!(third, Appended { stored: 1, ..Appended::default() });
     // After a restart too.
     engine.close().await;
     let engine = Embedded::open(directory.path(), &config, Metrics::default(), clock).await.unwrap();
-    let fourth = engine.append("a", vec![one(7, NOW_MS, 1.0)]).await.unwrap();
+    let fourth = engine.append_of("a", vec![one(7, NOW_MS, 1.0)]).await.unwrap();
     assert_eq!(fourth.refused, [(Refused::SeriesLimit, 1)].into());
 }
 
@@ -49,10 +49,10 @@ async fn days_go_with_their_files_and_what_came_late_stays_as_long() {
     let config = Config { retention_days: 3, ..Config::default() };
     let engine = Embedded::open(directory.path(), &config, Metrics::default(), clock).await.unwrap();
     let old_ms = real_ms() - 100 * DAY_MS;
-    engine.append("a", vec![one(1, old_ms, -1.0)]).await.unwrap();
+    engine.append_of("a", vec![one(1, old_ms, -1.0)]).await.unwrap();
     for day in 0..6 {
         DAYS_LATER.store(day, Ordering::Relaxed);
-        engine.append("a", vec![one(1, real_ms() + day * DAY_MS, day as f64)]).await.unwrap();
+        engine.append_of("a", vec![one(1, real_ms() + day * DAY_MS, day as f64)]).await.unwrap();
         engine.pack().await;
         engine.let_go().await;
         // What is old, but came on the first day, goes with that day.
@@ -69,7 +69,7 @@ async fn days_go_with_their_files_and_what_came_late_stays_as_long() {
     DAYS_LATER.store(0, Ordering::Relaxed);
     engine.let_go().await;
     assert_eq!(engine.0.shelf.days().unwrap().len(), 4);
-    let ahead = engine.append("a", vec![one(1, real_ms() + 5 * DAY_MS, 0.0)]).await.unwrap();
+    let ahead = engine.append_of("a", vec![one(1, real_ms() + 5 * DAY_MS, 0.0)]).await.unwrap();
     assert_eq!(ahead.refused, [(Refused::TooNew, 1)].into());
 }
 
@@ -79,7 +79,7 @@ async fn beyond_the_limit_on_bytes_the_oldest_days_go() {
     let config = Config { max_size_bytes: 16 << 20, ..Config::default() };
     let engine = Embedded::open(directory.path(), &config, Metrics::default(), clock).await.unwrap();
     for day in 0..20 {
-        engine.append("a", vec![one(1, NOW_MS - day * DAY_MS, 1.0)]).await.unwrap();
+        engine.append_of("a", vec![one(1, NOW_MS - day * DAY_MS, 1.0)]).await.unwrap();
     }
     let of = |engine: &Embedded| {
         engine.0.shelf.days().unwrap().iter().map(|day| engine.0.shelf.size_bytes(*day)).sum::<u64>()
@@ -96,7 +96,7 @@ async fn a_question_has_its_limits_and_no_half_an_answer() {
     let engine = open(directory.path()).await;
     for series in 0..5 {
         let samples = (0..200).map(|n| Sample { at_ms: NOW_MS - n * 1_000, value: 1.0 }).collect();
-        engine.append("a", vec![SeriesSamples { labels: labels(series), samples }]).await.unwrap();
+        engine.append_of("a", vec![SeriesSamples { labels: labels(series), samples }]).await.unwrap();
     }
     let all = question(Selection::default(), ALWAYS);
     let of = |max_series, max_samples, buckets| Query { max_series, max_samples, buckets, ..all.clone() };
