@@ -27,7 +27,7 @@ async fn collecting_into(config: &series::Config) -> (Receiver, tokio::task::Abo
 }
 
 async fn until(router: &Router, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         let answer = get(router, path).await;
         if answer.status == StatusCode::OK && wanted(&answer.json()) {
             return answer.json();
@@ -143,7 +143,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
 }
 
 /// A message that cannot be read does not hold up the others: it ends among the dead letters.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn unreadable_messages_end_among_the_dead_letters() {
     let (receiver, task) = collecting().await;
     let router = &receiver.router;
