@@ -1,6 +1,7 @@
 //! The engine on this machine's own disk: one redb file for each day, `series/2026-11-22.redb`.
 //!
-//! - [`day`] a day's thread: commits, and when they have grown, chunks
+//! - [`open`] which days are open
+//! - [`day`] one of them; [`worker`] its thread: commits, and when they have grown, chunks
 //! - [`index`] which series there are; [`head`] samples that are in no chunk yet
 //! - [`table`] the file; [`chunk`] samples in few bytes
 //! - [`gather`] what was read, put together over days
@@ -8,12 +9,15 @@
 //! A day that nobody needs is closed; what is older than is kept goes with its file.
 
 mod chunk;
+mod config;
 mod day;
 mod gather;
 mod head;
 mod index;
+mod open;
 mod shelf;
 mod table;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -21,97 +25,21 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
-use tokio::time::{Instant, interval};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use self::day::{Command, Day};
+pub use self::config::Config;
+use self::day::Command;
 use self::gather::Gather;
 use self::index::Conditions;
+use self::open::Open;
 use self::shelf::{DAY_MS, Shelf};
 use super::{Appended, Brought, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
 use crate::domain::series::{Range, Sample, Selection, SeriesSamples};
 
-/// Days open at once: today, yesterday, and those that questions are about.
-const MAX_OPEN: usize = 8;
-
-/// A day that was not needed for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// After its end a day takes what comes late for so long before it is packed.
-const LATE_MS: i64 = 3_600_000;
-
-/// How often time is looked at.
-const TICK: Duration = Duration::from_secs(20);
-
 /// Questions read at once: each has a thread, and the samples that it may have.
 const READERS: usize = 4;
-
-/// Settings of the engine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Days that samples are kept, 1 to 3650. What comes later than its day is kept as long from then on: an old file that
-    /// is replayed can be looked at.
-    pub retention_days: u32,
-    /// Bytes of all days' files, beyond which the oldest days go; today's is kept whatever its size. At least 16 MiB.
-    pub max_size_bytes: u64,
-    /// Series of one day; samples of others are refused, and counted.
-    pub max_series: usize,
-    /// Series of one day that one source (a node, or a key's name) may bring.
-    pub max_series_per_source: usize,
-    /// Samples in memory before they go into chunks; 16 bytes each.
-    pub max_head_samples: usize,
-    /// Memory for a file's pages, bytes.
-    pub cache_bytes: usize,
-    /// A day's file up to so many bytes is verified whole when it is opened, at some 300 MB a second.
-    pub verify_up_to_bytes: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            // What the reference stack's store was told to keep.
-            retention_days: 30,
-            // A month of 10,000 samples a second at a byte and a half would be 39 GB: who has that says so.
-            max_size_bytes: 20 << 30,
-            // 200,000 series are some 150 MB of memory.
-            max_series: 200_000,
-            // A node of 500 pods has some 10,000.
-            max_series_per_source: 20_000,
-            max_head_samples: 1_000_000,
-            cache_bytes: 8 << 20,
-            verify_up_to_bytes: 64 << 20,
-        }
-    }
-}
-
-impl Config {
-    /// Everything that cannot be, in one sentence.
-    ///
-    /// # Errors
-    /// What is wrong and what would be right.
-    pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("{name}: {value} is outside {min} to {max}"))
-            }
-        };
-        let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-        within("retention_days", self.retention_days.into(), 1, 3_650)?;
-        within("max_size_bytes", self.max_size_bytes, 16 << 20, u64::MAX)?;
-        within("max_series", size(self.max_series), 1, 10_000_000)?;
-        within("max_series_per_source", size(self.max_series_per_source), 1, 10_000_000)?;
-        within("max_head_samples", size(self.max_head_samples), 1, 100_000_000)?;
-        within("cache_bytes", size(self.cache_bytes), 0, 1 << 30)
-    }
-}
 
 /// What the days' threads say of themselves.
 #[derive(Clone, Debug)]
@@ -147,12 +75,6 @@ struct Shared {
     clock: WallClock,
     open: Mutex<BTreeMap<i64, Open>>,
     readers: Arc<Semaphore>,
-}
-
-struct Open {
-    day: Arc<Day>,
-    used_at: Instant,
-    packed: bool,
 }
 
 impl std::fmt::Debug for Embedded {
@@ -356,20 +278,6 @@ impl Embedded {
         self.0.health.0.subscribe()
     }
 
-    /// Lets days go and closes those that are not needed, until the token is cancelled.
-    pub async fn keep_time(&self, stop: CancellationToken) {
-        let mut ticks = interval(TICK);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            self.let_go().await;
-            self.pack().await;
-            self.close_idle(IDLE).await;
-        }
-    }
-
     /// Closes every day; what was answered is on disk already.
     pub async fn close(&self) {
         let all = std::mem::take(&mut *self.0.open.lock().await);
@@ -392,112 +300,15 @@ impl Embedded {
         let (from, to) = (range.from_ms.div_euclid(DAY_MS), range.to_ms.div_euclid(DAY_MS));
         Ok(self.0.shelf.days()?.into_iter().filter(|day| (from..=to).contains(day)).collect())
     }
-
-    /// A day, opened if it is not; `None` if there is none and none is to be made.
-    async fn day(&self, number: i64, make: bool) -> Result<Option<Arc<Day>>, Error> {
-        let mut open = self.0.open.lock().await;
-        if let Some(known) = open.get_mut(&number) {
-            known.used_at = Instant::now();
-            // What comes late is packed too, in its turn.
-            known.packed &= !make;
-            return Ok(Some(Arc::clone(&known.day)));
-        }
-        if !make && !self.0.shelf.has(number) {
-            return Ok(None);
-        }
-        if open.len() >= MAX_OPEN {
-            close_some(&mut open, |_| true, 1).await;
-        }
-        let shared = Arc::clone(&self.0);
-        let opened = tokio::task::spawn_blocking(move || {
-            let medium = shared.shelf.medium(number);
-            Day::open(medium, &shared.config, shared.metrics.clone(), shared.health.clone())
-        });
-        let day = Arc::new(opened.await.map_err(|_| Error::Closed)??);
-        // A question alone gives no reason to pack what is packed.
-        let packed = !make && day.was_packed();
-        open.insert(number, Open { day: Arc::clone(&day), used_at: Instant::now(), packed });
-        Ok(Some(day))
-    }
-
-    /// Days older than are kept, and the oldest beyond the limit on bytes.
-    async fn let_go(&self) {
-        let kept_ms = i64::from(self.0.config.retention_days) * DAY_MS;
-        let first_ms = self.now_ms() - kept_ms;
-        let is_over = |day: i64| (day + 1) * DAY_MS <= first_ms && self.0.shelf.made_at_ms(day) <= first_ms;
-        let Ok(mut days) = self.0.shelf.days() else { return };
-        let newest = days.pop();
-        let mut size_bytes = days.iter().chain(&newest).map(|day| self.0.shelf.size_bytes(*day)).sum::<u64>();
-        for day in days {
-            if !is_over(day) && size_bytes <= self.0.config.max_size_bytes {
-                continue;
-            }
-            let mut open = self.0.open.lock().await;
-            close_some(&mut open, |number| number == day, 1).await;
-            if open.contains_key(&day) {
-                // Somebody reads it; the next time.
-                continue;
-            }
-            let of_day = self.0.shelf.size_bytes(day);
-            match self.0.shelf.remove(day) {
-                Ok(()) => {
-                    info!(day = shelf::name(day), size_bytes = of_day, "a day of series is over its time");
-                    self.0.metrics.expired_days.inc();
-                    size_bytes -= of_day;
-                }
-                Err(cause) => warn!(day = shelf::name(day), %cause, "a day of series cannot be removed"),
-            }
-        }
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.0.metrics.file_bytes.set(gauge(size_bytes));
-    }
-
-    /// Days that are over go into chunks whole.
-    async fn pack(&self) {
-        let now_ms = self.now_ms();
-        self.finish(|day| (day + 1).saturating_mul(DAY_MS) + LATE_MS < now_ms).await;
-    }
-
-    /// Every open day goes into chunks whole.
-    pub async fn pack_all(&self) {
-        self.finish(|_| true).await;
-    }
-
-    async fn finish(&self, which: impl Fn(i64) -> bool) {
-        let due: Vec<_> = {
-            let mut open = self.0.open.lock().await;
-            let due = open.iter_mut().filter(|(day, open)| which(**day) && !open.packed);
-            due.map(|(_, open)| {
-                open.packed = true;
-                Arc::clone(&open.day)
-            })
-            .collect()
-        };
-        for day in due {
-            let (reply, answer) = oneshot::channel();
-            if day.send(Command::Finish { reply }).is_ok() {
-                let _gone = answer.await;
-            }
-        }
-    }
-
-    async fn close_idle(&self, idle: Duration) {
-        let mut open = self.0.open.lock().await;
-        let Some(newest) = open.keys().last().copied() else { return };
-        let old: BTreeSet<_> = open
-            .iter()
-            .filter(|(day, open)| **day != newest && open.used_at.elapsed() >= idle)
-            .map(|(day, _)| *day)
-            .collect();
-        close_some(&mut open, |day| old.contains(&day), MAX_OPEN).await;
-    }
 }
 
-/// Closes days that nobody has in hand, those first that were not needed for longest.
-async fn close_some(open: &mut BTreeMap<i64, Open>, which: impl Fn(i64) -> bool, most: usize) {
-    let free = open.iter().filter(|(day, open)| which(**day) && Arc::strong_count(&open.day) == 1);
-    let mut free: Vec<_> = free.map(|(day, open)| (open.used_at, *day)).collect();
-    free.sort_unstable();
-    let gone: Vec<_> = free.into_iter().take(most).filter_map(|(_, day)| open.remove(&day)).collect();
-    let _joined = tokio::task::spawn_blocking(move || drop(gone)).await;
+impl Refused {
+    /// Which of a batch's times may be stored.
+    fn of_time(at_ms: i64, stored: Range) -> Option<Self> {
+        if at_ms < stored.from_ms {
+            Some(Self::TooOld)
+        } else {
+            (at_ms > stored.to_ms).then_some(Self::TooNew)
+        }
+    }
 }

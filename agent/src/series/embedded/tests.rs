@@ -5,9 +5,11 @@ mod kill;
 mod limits;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::day::Day;
 use super::*;
 use crate::disk::medium::Medium;
 use crate::domain::series::{Aggregation, Labels, Operator, bucketed};
