@@ -8,7 +8,7 @@
 //! - a start with a month of days, after an orderly end and after SIGKILL ([`start`]).
 //!
 //! Goals are those of two cores that all processes and the clients share. No figure is asserted; that everything sent can be
-//! asked for is. `-- --quick` only shows that everything runs.
+//! asked for is. `-- NAME...` runs some of these parts; `-- --quick` only shows that everything runs.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sextant_tests::keep_alive::Connection;
 use sextant_tests::role::Role;
 
@@ -31,6 +31,11 @@ mod live;
 mod start;
 
 const DAY_MS: i64 = 86_400_000;
+
+type Part = (&'static str, fn(&Path) -> Result<()>);
+
+const PARTS: [Part; 4] =
+    [("history", history::run), ("gpus", gpus::run), ("live", live::run), ("start", start::run)];
 
 /// How much of each thing is done.
 struct Scale {
@@ -61,11 +66,16 @@ fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
+    let only: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let unknown = only.iter().find(|name| PARTS.iter().all(|(part, _)| part != name));
+    ensure!(unknown.is_none(), "{unknown:?} is no part: history, gpus, live, start");
     let dir = tempfile::tempdir()?;
-    history::run(&dir.path().join("history"))?;
-    gpus::run(&dir.path().join("gpus"))?;
-    live::run(&dir.path().join("live"))?;
-    start::run(&dir.path().join("start"))
+    for (part, run) in PARTS {
+        if only.is_empty() || only.iter().any(|name| name == part) {
+            run(&dir.path().join(part))?;
+        }
+    }
+    Ok(())
 }
 
 fn now_ns() -> i64 {
