@@ -119,6 +119,18 @@ fn the_flag_table_is_the_help() {
     assert_eq!(documented, helped);
 }
 
+/// Each of them with its command, and none that there is not.
+#[test]
+fn the_table_of_figures_has_every_benchmark() {
+    let named: BTreeSet<_> = table_rows("| what | figure | command |")
+        .into_iter()
+        .filter_map(|row| Some(row[2].trim_matches('`').strip_prefix("cargo xtask bench ")?.to_owned()))
+        .collect();
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+    assert_eq!(named, names.collect());
+}
+
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
 }

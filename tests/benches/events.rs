@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sextant_tests::fault_proxy::read_message;
+use sextant_tests::process::{peak_rss_bytes, rss_bytes};
 use sextant_tests::role::Role;
 
 const CONNECTIONS: usize = 32;
@@ -141,7 +142,7 @@ fn scrapes(samples: usize) -> Result<()> {
         waits[waits.len() - 1],
         before >> 20,
         held >> 20,
-        peak_bytes(role.pid())? >> 20
+        peak_rss_bytes(role.pid())? >> 20
     );
     Ok(())
 }
@@ -159,18 +160,4 @@ fn scraper(address: &str, rounds: usize) -> Result<Vec<Duration>> {
         ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
     Ok(waits)
-}
-
-fn rss_bytes(pid: u32) -> Result<u64> {
-    of_status(pid, "VmRSS:")
-}
-
-fn peak_bytes(pid: u32) -> Result<u64> {
-    of_status(pid, "VmHWM:")
-}
-
-fn of_status(pid: u32, field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("not there")?;
-    Ok(line.trim().strip_suffix(" kB").context("in kB")?.parse::<u64>()? * 1_024)
 }

@@ -11,12 +11,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sextant_tests::hand_made::HandMade;
+use sextant_tests::process::{cpu_s, mega, rss_bytes};
 use sextant_tests::role::{Role, sextant};
 
 const PODS: usize = 200;
@@ -28,8 +28,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(30);
 /// As large as the node's answer about these processes.
 const ANSWER_BYTES: usize = 121_000;
-/// Clock ticks per second that the kernel shows to user space.
-const USER_HZ: f64 = 100.0;
 
 fn main() -> Result<()> {
     let hierarchies = HandMade::hierarchies()?;
@@ -49,13 +47,13 @@ fn main() -> Result<()> {
     thread::sleep(Duration::from_secs(5));
 
     println!("binary: {:.1} MB", mega(fs::metadata(sextant())?.len()));
-    let before = cpu_ticks(node.pid())?;
+    let before = cpu_s(node.pid())?;
     thread::sleep(REST);
-    let ticks = cpu_ticks(node.pid())? - before;
+    let busy_s = cpu_s(node.pid())? - before;
     println!(
         "at rest, 1 s interval, forwarding: RSS {:.1} MB, {:.2} % of one core over {} s",
         mega(rss_bytes(node.pid())?),
-        f64::from(u32::try_from(ticks)?) / USER_HZ / REST.as_secs_f64() * 100.0,
+        busy_s / REST.as_secs_f64() * 100.0,
         REST.as_secs()
     );
 
@@ -145,22 +143,4 @@ fn client(address: &str) -> Result<Vec<Duration>> {
         thread::sleep(PAUSE);
     }
     Ok(latencies)
-}
-
-/// User and system time, fields 14 and 15 of `/proc/PID/stat`.
-fn cpu_ticks(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
-    let fields: Vec<_> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
-    Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
-}
-
-fn rss_bytes(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-fn mega(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }

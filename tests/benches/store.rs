@@ -1,7 +1,10 @@
-//! `cargo xtask bench store`: what the store of series takes, what a sample costs on disk, how soon questions are answered and
-//! how soon a month of files is open. The data are those of the reference's file ([`sextant_tests::gpu_load`]).
+//! `cargo xtask bench store`: what the store of series takes, what that costs, and what a sample costs on disk, beside
+//! VictoriaMetrics with the same bytes in the same run. The data are those of the reference's file
+//! ([`sextant_tests::gpu_load`]).
 //!
-//! Everything is synced before it counts as stored. `-- --quick` only shows that everything runs.
+//! First the store in process, a sync behind every append; then a receiver and VictoriaMetrics, each alone, by remote write
+//! over HTTP. The receiver's answer says that a body is on disk; VictoriaMetrics answers from memory and syncs seconds
+//! later. All samples are asked for before a figure is printed. `-- --quick` only shows that everything runs.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,73 +14,120 @@
 )]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
-use sextant::domain::series::{Aggregation, Operator, Range, Selection};
+use sextant::domain::series::{Aggregation, Range, Selection};
 use sextant::series::{Config, Metrics, Query, Series};
 use sextant_tests::gpu_load::{GPUS, Load};
+use sextant_tests::process::{cpu_s, mib, peak_rss_bytes};
+use sextant_tests::remote_write::{count, count_of_peer, requests, send};
+use sextant_tests::role::{Role, eventually};
+use sextant_tests::victoria_metrics::VictoriaMetrics;
+use tokio::sync::{Mutex, mpsc};
 
-/// 2026-11-22 00:00 UTC.
 const DAY_MS: i64 = 86_400_000;
-const TODAY_MS: i64 = 20_779 * DAY_MS;
 
-/// Seconds of all GPUs that come in one append: what a queue's batch has.
+/// Seconds of all GPUs in one append: as many samples as a body of remote write has.
 const STEP_S: i64 = 4;
 
-fn clock() -> i64 {
-    (TODAY_MS + DAY_MS - 1) * 1_000_000
-}
+/// Senders, in process and over HTTP: commits are shared by those who wait.
+const SENDERS: usize = 4;
+
+/// Until a peer shows what it took.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
     // `cargo test` builds benchmarks too, and runs them with this.
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let seconds = if std::env::args().any(|argument| argument == "--quick") { 60 } else { 3_600 };
     let directory = tempfile::tempdir()?;
-    runtime.block_on(async {
-        ingest(directory.path(), if quick { 60 } else { 3_600 }).await?;
-        gpu_day(&directory.path().join("day"), if quick { 600 } else { 86_400 }).await?;
-        gpus(&directory.path().join("gpus"), if quick { 100 } else { 10_000 }).await?;
-        month(&directory.path().join("month"), if quick { 3 } else { 30 }).await
-    })
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(in_process(&directory.path().join("library"), seconds))?;
+    beside(directory.path(), seconds, &runtime)
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Where an hour of today fits, which may end an hour from now at most: before the first hour of a day is over it is that.
+fn begin_ms() -> i64 {
+    let now_ms = now_ns() / 1_000_000;
+    (now_ms - 3_600_000).max(now_ms - now_ms.rem_euclid(DAY_MS)) / 1_000 * 1_000
 }
 
 async fn open(directory: &Path) -> Result<Series> {
-    Ok(Series::open(directory, &Config::default(), Metrics::default(), clock).await?)
+    Ok(Series::open(directory, &Config::default(), Metrics::default(), now_ns).await?)
 }
 
-fn cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-fn size_bytes(directory: &Path) -> Result<u64> {
-    let sizes = std::fs::read_dir(directory.join("series"))?.map(|entry| Ok(entry?.metadata()?.len()));
-    sizes.sum::<Result<u64>>()
-}
-
-/// Seconds of the whole fleet, as fast as they are taken.
-async fn ingest(directory: &Path, seconds: i64) -> Result<()> {
-    let series = open(directory).await?;
-    let mut load = Load::new(GPUS);
-    let (mut samples, mut wall, mut cpu) = (0, Duration::ZERO, 0.0);
-    for step in 0..seconds / STEP_S {
-        let batch = load.seconds(TODAY_MS + step * STEP_S * 1_000, STEP_S);
-        let (from, before) = (Instant::now(), cpu_s());
-        let appended = series.append("fleet", batch).await?;
-        (wall, cpu) = (wall + from.elapsed(), cpu + cpu_s() - before);
-        ensure!(appended.refused.is_empty(), "{appended:?}");
-        samples += appended.stored;
+/// The store alone, as fast as it takes what a thread of ours makes.
+async fn in_process(directory: &Path, seconds: i64) -> Result<()> {
+    let (series, begin_ms) = (open(directory).await?, begin_ms());
+    let (batches, waiting) = mpsc::channel(SENDERS);
+    let waiting = Arc::new(Mutex::new(waiting));
+    let (began, before_s) = (Instant::now(), cpu_of_ours_s(ClockId::ProcessCPUTime));
+    let maker = thread::spawn(move || {
+        let mut load = Load::new(GPUS);
+        for step in 0..seconds / STEP_S {
+            let batch = load.seconds(begin_ms + step * STEP_S * 1_000, STEP_S);
+            if batches.blocking_send(batch).is_err() {
+                break;
+            }
+        }
+        (load.len(), cpu_of_ours_s(ClockId::ThreadCPUTime))
+    });
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let (series, waiting) = (series.clone(), Arc::clone(&waiting));
+            tokio::spawn(async move {
+                let mut stored = 0;
+                loop {
+                    let batch = waiting.lock().await.recv().await;
+                    let Some(batch) = batch else { return Ok(stored) };
+                    let appended = series.append("fleet", batch).await?;
+                    ensure!(appended.refused.is_empty(), "{appended:?}");
+                    stored += appended.stored;
+                }
+            })
+        })
+        .collect();
+    let mut samples = 0;
+    for sender in senders {
+        samples += sender.await??;
     }
-    let rate = samples as f64 / wall.as_secs_f64();
-    println!("ingest of {} series, {samples} samples, each append of {STEP_S} s synced:", load.len());
-    println!("  rate                 {rate:>12.0} samples/s   (goal: 500,000)");
-    println!("  CPU                  {:>12.2} us a sample", cpu * 1e6 / samples as f64);
-    let range = Range { from_ms: TODAY_MS, to_ms: TODAY_MS + seconds * 1_000 };
+    let wall = began.elapsed();
+    let (count_of_series, maker_s) = maker.join().ok().context("the maker panicked")?;
+    let busy_s = cpu_of_ours_s(ClockId::ProcessCPUTime) - before_s - maker_s;
+    println!(
+        "the store in process (built without LTO), {count_of_series} series, {samples} samples, {STEP_S} s of all of them in \
+         each append, {SENDERS} at once, each synced:"
+    );
+    println!("  rate    {:>9.0} samples/s   (goal: 500,000)", samples as f64 / wall.as_secs_f64());
+    println!("  CPU     {:>9.2} us a sample", busy_s * 1e6 / samples as f64);
+    let found = in_store(&series, Range { from_ms: begin_ms, to_ms: begin_ms + seconds * 1_000 }).await?;
+    ensure!(found == samples as f64, "{found} samples are queryable, {samples} were stored");
+    let before = size_bytes(&directory.join("series"))?;
+    series.pack_all().await;
+    let after = size_bytes(&directory.join("series"))?;
+    let each = |bytes: u64| bytes as f64 / samples as f64;
+    println!(
+        "  disk    {:>9.2} B a sample, {:.2} when the day is packed   (goal: 1.5)",
+        each(before),
+        each(after)
+    );
+    series.close().await;
+    Ok(())
+}
+
+/// How many samples a question finds.
+async fn in_store(series: &Series, range: Range) -> Result<f64> {
     let count = Query {
         selection: Selection::default(),
         range,
@@ -86,97 +136,124 @@ async fn ingest(directory: &Path, seconds: i64) -> Result<()> {
         max_samples: 1_000_000,
     };
     let read = series.read(&count).await?;
-    let found: f64 = read.iter().flat_map(|series| &series.samples).map(|sample| sample.value).sum();
-    ensure!(found == samples as f64, "{found} samples are queryable, {samples} were stored");
-    let before = size_bytes(directory)?;
-    series.pack_all().await;
-    let after = size_bytes(directory)?;
-    println!(
-        "  on disk              {:>12.2} B a sample, {:.2} once the day is packed   (goal: 1.5)",
-        before as f64 / samples as f64,
-        after as f64 / samples as f64
-    );
-    series.close().await;
-    Ok(())
+    Ok(read.iter().flat_map(|series| &series.samples).map(|sample| sample.value).sum())
 }
 
-/// One GPU among eight, its whole day, ten metrics, as a dashboard asks for it.
-async fn gpu_day(directory: &Path, seconds: i64) -> Result<()> {
-    let series = open(directory).await?;
-    let mut load = Load::new(8);
-    for step in 0..seconds / 600 {
-        series.append("fleet", load.seconds(TODAY_MS + step * 600_000, 600)).await?;
-    }
-    let selection = Selection::default().and("gpu", Operator::Equal, "3");
-    let range = Range { from_ms: TODAY_MS, to_ms: TODAY_MS + DAY_MS - 1 };
-    let of = |buckets, metric: &str| Query {
-        selection: if metric.is_empty() {
-            selection.clone()
-        } else {
-            selection.clone().and("__name__", Operator::Equal, metric)
-        },
-        range,
-        buckets,
-        max_series: 100,
-        max_samples: 2_000_000,
-    };
-    let five_minutes = Some((300_000, Aggregation::Avg));
-    println!("a GPU's day of {seconds} s:");
-    for (what, query) in [
-        ("one metric, by 5 minutes", of(five_minutes, "DCGM_FI_DEV_GPU_UTIL")),
-        ("one metric, raw", of(None, "DCGM_FI_DEV_GPU_UTIL")),
-        ("ten metrics, by 5 minutes", of(five_minutes, "")),
-    ] {
-        let mut waits = Vec::new();
-        for _ in 0..200 {
-            let from = Instant::now();
-            ensure!(!series.read(&query).await?.is_empty(), "no answer");
-            waits.push(from.elapsed());
-        }
-        print_waits(what, waits, "20 ms");
-    }
-    series.close().await;
-    Ok(())
+fn cpu_of_ours_s(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Which GPUs there are.
-async fn gpus(directory: &Path, count: usize) -> Result<()> {
-    let series = open(directory).await?;
-    let mut load = Load::new(count);
-    series.append("fleet", load.seconds(TODAY_MS, 1)).await?;
-    let selection = Selection::metric("DCGM_FI_DEV_GPU_UTIL").and("UUID", Operator::NotEqual, "");
-    let range = Range { from_ms: TODAY_MS, to_ms: TODAY_MS + DAY_MS };
-    let mut waits = Vec::new();
-    for _ in 0..100 {
-        let from = Instant::now();
-        ensure!(series.find(&selection, range, 200_000).await?.len() == count, "not all are found");
-        waits.push(from.elapsed());
+/// Everything below a directory.
+fn size_bytes(directory: &Path) -> Result<u64> {
+    let mut size_bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_directory = entry.file_type()?.is_dir();
+        size_bytes += if is_directory { self::size_bytes(&entry.path())? } else { entry.metadata()?.len() };
     }
-    println!("of {} series:", load.len());
-    print_waits(&format!("list of {count} GPUs"), waits, "50 ms");
-    series.close().await;
-    Ok(())
+    Ok(size_bytes)
 }
 
-/// Files of so many days, opened.
-async fn month(directory: &Path, days: i64) -> Result<()> {
-    let series = open(directory).await?;
+/// What a server did with the hour.
+struct Taken {
+    wall: Duration,
+    busy_s: f64,
+    peak_bytes: u64,
+    disk_bytes: u64,
+}
+
+fn beside(directory: &Path, seconds: i64, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let mut load = Load::new(GPUS);
-    for day in (0..days).rev() {
-        series.append("fleet", load.seconds(TODAY_MS - day * DAY_MS, 60)).await?;
+    let begin_ms = begin_ms();
+    let range = (begin_ms, begin_ms + seconds * 1_000);
+    let samples = load.len() as u64 * u64::try_from(seconds)?;
+    let requests = requests(&mut load, begin_ms, seconds, SENDERS);
+    let bodies: usize = requests.iter().map(Vec::len).sum();
+    println!("by remote write, {samples} samples in {bodies} bodies on {SENDERS} connections:");
+    let receiver = directory.join("receiver");
+    let ours = ours(&receiver, &requests, range, samples)?;
+    let packed_bytes = runtime.block_on(async {
+        let series = open(&receiver.join("data")).await?;
+        series.pack_all().await;
+        series.close().await;
+        size_bytes(&receiver.join("data/series"))
+    })?;
+    ours.print("sextant, each body synced", samples);
+    println!(
+        "    {:.2} B a sample when the day is packed   (goal: 1.5)",
+        packed_bytes as f64 / samples as f64
+    );
+    match theirs(&directory.join("peer"), &requests, range, samples) {
+        Ok(theirs) => {
+            theirs.print("VictoriaMetrics, synced later", samples);
+            let of = |ours: f64, theirs: f64| ours / theirs;
+            println!(
+                "  sextant / VictoriaMetrics: rate {:.2}, CPU {:.2}, RSS {:.2}, disk {:.2}",
+                of(theirs.wall.as_secs_f64(), ours.wall.as_secs_f64()),
+                of(ours.busy_s, theirs.busy_s),
+                of(ours.peak_bytes as f64, theirs.peak_bytes as f64),
+                of(packed_bytes as f64, theirs.disk_bytes as f64)
+            );
+        }
+        Err(error) => println!("  VictoriaMetrics: not measured: {error:#}"),
     }
-    series.close().await;
-    let from = Instant::now();
-    let series = open(directory).await?;
-    println!("start with {days} days           {:>8.1} ms   (goal: 2 s)", from.elapsed().as_secs_f64() * 1e3);
-    series.close().await;
     Ok(())
 }
 
-fn print_waits(what: &str, mut waits: Vec<Duration>, goal: &str) {
-    waits.sort_unstable();
-    let at = |percent: usize| {
-        waits.get(waits.len() * percent / 100).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1e3)
-    };
-    println!("  {what:<28} p50 {:>7.2} ms, p99 {:>7.2} ms   (goal: p99 {goal})", at(50), at(99));
+impl Taken {
+    fn print(&self, name: &str, samples: u64) {
+        println!(
+            "  {name:<30} {:>9.0} samples/s, {:.2} us of CPU a sample, {:.0} MiB RSS at most, {:.2} B a sample on disk",
+            samples as f64 / self.wall.as_secs_f64(),
+            self.busy_s * 1e6 / samples as f64,
+            mib(self.peak_bytes),
+            self.disk_bytes as f64 / samples as f64
+        );
+    }
+}
+
+fn ours(dir: &Path, requests: &[Vec<Vec<u8>>], range: (i64, i64), samples: u64) -> Result<Taken> {
+    let receiver = Role::start("receiver", dir, &[])?;
+    let before_s = cpu_s(receiver.pid())?;
+    let wall = send(receiver.address(), requests)?;
+    let busy_s = idle_again(receiver.pid())? - before_s;
+    let peak_bytes = peak_rss_bytes(receiver.pid())?;
+    let found = count(receiver.address(), range.0, range.1)?;
+    ensure!(found == samples, "{found} samples are queryable, {samples} were acknowledged");
+    ensure!(receiver.stop()? == Some(0), "the receiver failed");
+    Ok(Taken { wall, busy_s, peak_bytes, disk_bytes: size_bytes(&dir.join("data/series"))? })
+}
+
+fn theirs(dir: &Path, requests: &[Vec<Vec<u8>>], range: (i64, i64), samples: u64) -> Result<Taken> {
+    let mut peer = VictoriaMetrics::start(dir)?;
+    let before_s = cpu_s(peer.pid())?;
+    let wall = send(peer.address(), requests)?;
+    peer.flush()?;
+    let busy_s = idle_again(peer.pid())? - before_s;
+    let peak_bytes = peak_rss_bytes(peer.pid())?;
+    eventually(PATIENCE, "it shows all samples", || {
+        let found = count_of_peer(peer.address(), range.0, range.1)?;
+        ensure!(found == samples, "{found} of {samples}");
+        Ok(())
+    })?;
+    peer.stop()?;
+    // Its caches are no samples.
+    let data = dir.join("data");
+    let kept = ["data", "indexdb", "metadata"].map(|part| data.join(part)).into_iter();
+    let sizes = kept.filter(|part| part.is_dir()).map(|part| size_bytes(&part));
+    Ok(Taken { wall, busy_s, peak_bytes, disk_bytes: sizes.sum::<Result<u64>>()? })
+}
+
+/// Waits until a process does nothing more of what it was given, half a minute at most; its CPU time, s.
+fn idle_again(pid: u32) -> Result<f64> {
+    let mut busy_s = cpu_s(pid)?;
+    for _ in 0..30 {
+        thread::sleep(Duration::from_secs(1));
+        let before_s = std::mem::replace(&mut busy_s, cpu_s(pid)?);
+        if busy_s - before_s < 0.05 {
+            break;
+        }
+    }
+    Ok(busy_s)
 }

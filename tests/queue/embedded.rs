@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
+use sextant_tests::process::rss_bytes;
 use sextant_tests::role::Role;
 
 use crate::stream::Stream;
@@ -192,13 +193,4 @@ fn a_large_backlog_costs_neither_memory_nor_time_to_start() {
     assert!(took < limit, "{took:?} to start");
     let grown = rss_bytes(role.pid()).unwrap();
     assert!(grown < 150 << 20, "{grown} bytes to start");
-}
-
-fn rss_bytes(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kilobytes = line.trim().strip_suffix(" kB").context("in kB")?;
-    let bytes = kilobytes.parse::<u64>()? * 1_024;
-    ensure!(bytes > 0, "{line}");
-    Ok(bytes)
 }

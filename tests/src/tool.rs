@@ -4,11 +4,21 @@
 
 use std::path::PathBuf;
 
-/// A tool: the variable that names it, else the note that `cargo xtask fetch` left, else `PATH`.
+use anyhow::{Context as _, Result};
+
+/// As [`find`], for what a test cannot do without.
 ///
 /// # Panics
-/// When it is nowhere: `cargo xtask fetch` brings it.
+/// When it is nowhere.
 pub fn tool(variable: &str, program: &str) -> PathBuf {
+    find(variable, program).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A tool: the variable that names it, else the note that `cargo xtask fetch` left, else `PATH`.
+///
+/// # Errors
+/// When it is nowhere: `cargo xtask fetch` brings it.
+pub fn find(variable: &str, program: &str) -> Result<PathBuf> {
     let given = std::env::var_os(variable).map(PathBuf::from);
     let noted = || {
         let notes = std::fs::read_to_string(cache()?.join("notes/tools")).ok()?;
@@ -18,11 +28,8 @@ pub fn tool(variable: &str, program: &str) -> PathBuf {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
     };
-    given
-        .or_else(noted)
-        .filter(|path| path.is_file())
-        .or_else(installed)
-        .unwrap_or_else(|| panic!("{program} is not here: run `cargo xtask fetch`, or name it in {variable}"))
+    let found = given.or_else(noted).filter(|path| path.is_file()).or_else(installed);
+    found.with_context(|| format!("{program} is not here: run `cargo xtask fetch`, or name it in {variable}"))
 }
 
 fn cache() -> Option<PathBuf> {

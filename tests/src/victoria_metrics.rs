@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::role::eventually;
-use crate::tool::tool;
+use crate::tool::{find, tool};
 
 /// On a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,12 +42,24 @@ impl VictoriaMetrics {
         format!("http://{}", self.address)
     }
 
+    /// `HOST:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Process id; 0 while it is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     /// Starts it on its data.
     ///
     /// # Errors
-    /// When it does not answer, with its log.
+    /// When it does not answer, with its log, or is nowhere.
     pub fn revive(&mut self) -> Result<()> {
-        let mut command = Command::new(tool("SEXTANT_VICTORIA_METRICS", "victoria-metrics"));
+        let mut command = Command::new(find("SEXTANT_VICTORIA_METRICS", "victoria-metrics")?);
         command
             .arg(format!("-storageDataPath={}", self.dir.join("data").display()))
             .arg(format!("-httpListenAddr={}", self.address));

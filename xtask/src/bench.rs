@@ -37,11 +37,13 @@ enum What {
     Node,
     /// The map of pods: prometheus-process-exporter, psutil
     Pods,
+    /// The receiver's series asked over HTTP, a hundred nodes writing, tails, a start with a month: VictoriaMetrics
+    Query,
     /// The receiver's queue: Redis Streams, NATS JetStream
     Queue,
     /// A look at every switch of tasks: bcc's runqlat, bpftrace
     Runqlat,
-    /// The receiver's time series: what is taken, its size on disk, questions, a start with a month of files
+    /// The receiver's time series: what is taken, at which cost, and its size on disk: VictoriaMetrics
     Store,
     /// How exact anomalies are: stress-ng
     Stress,
@@ -60,6 +62,7 @@ impl What {
             Self::Network => "network",
             Self::Node => "node",
             Self::Pods => "pods",
+            Self::Query => "query",
             Self::Queue => "queue",
             Self::Runqlat => "runqlat",
             Self::Store => "store",
@@ -67,6 +70,21 @@ impl What {
             Self::Tasks => "tasks",
             Self::Usage => "usage",
         }
+    }
+
+    /// How the benchmark itself is built. Those that time the library in their own process are built as the release binary
+    /// is; the others are clients of that binary, or have the kernel run our programs, and are linked in a tenth of the
+    /// time without LTO. A row of theirs that is of the library alone says so.
+    const fn profile(self) -> &'static str {
+        match self {
+            Self::Bss | Self::Pods | Self::Tasks | Self::Usage => "release",
+            _ => "bench",
+        }
+    }
+
+    /// Whether it starts the release binary.
+    const fn is_client(self) -> bool {
+        !matches!(self, Self::Bss | Self::Pods | Self::Runqlat | Self::Tasks | Self::Usage)
     }
 
     /// Programs that the benchmark starts, with the Debian packages that they are in.
@@ -81,6 +99,7 @@ impl What {
             | Self::Events
             | Self::Network
             | Self::Node
+            | Self::Query
             | Self::Store
             | Self::Tasks
             | Self::Usage => &[],
@@ -105,10 +124,7 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
             Err(error) => eprintln!("bench: without nats-server: {error:#}"),
         }
     }
-    if matches!(
-        args.what,
-        What::Delivery | What::Events | What::Network | What::Node | What::Queue | What::Stress
-    ) {
+    if args.what.is_client() {
         crate::build_sextant(true)?;
     }
     let before = std::env::var_os("PATH").unwrap_or_default();
@@ -117,13 +133,20 @@ pub(crate) fn main(args: &Args) -> Result<u8> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(crate::workspace())
-        .args(["bench", "--quiet", "--package", "sextant-tests", "--bench", args.what.name(), "--"])
+        .args(["bench", "--quiet", "--profile", args.what.profile(), "--package", "sextant-tests"])
+        .args(["--bench", args.what.name(), "--"])
         .args(&args.rest)
         .env("PATH", std::env::join_paths(path)?);
     if matches!(args.what, What::Pods) {
         match tools::psutil(&cache) {
             Ok(folder) => _ = cargo.env("PYTHONPATH", folder),
             Err(error) => eprintln!("bench: without psutil: {error:#}"),
+        }
+    }
+    if matches!(args.what, What::Query | What::Store) {
+        match tools::victoria_metrics(&cache) {
+            Ok(program) => _ = cargo.env("SEXTANT_VICTORIA_METRICS", program),
+            Err(error) => eprintln!("bench: without victoria-metrics: {error:#}"),
         }
     }
     process::shown(&mut cargo)?;

@@ -92,6 +92,11 @@ pub(crate) fn nats_server(cache: &Cache) -> Result<PathBuf> {
     Ok(nats::server(cache)?.parent().map_or_else(PathBuf::new, Path::to_owned))
 }
 
+/// `victoria-metrics` itself.
+pub(crate) fn victoria_metrics(cache: &Cache) -> Result<PathBuf> {
+    newest::victoria_metrics(cache)
+}
+
 /// The directory of psutil, for `PYTHONPATH`.
 pub(crate) fn psutil(cache: &Cache) -> Result<PathBuf> {
     python::library(cache, PSUTIL)

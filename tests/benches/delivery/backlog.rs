@@ -9,9 +9,10 @@ use serde_json::Value;
 use sextant::delivery::spool::{Config, Spool, SpoolMetrics};
 use sextant_tests::faulty::{Fault, Proxy, Request};
 use sextant_tests::keep_alive::{Connection, request};
+use sextant_tests::process::{mib, peak_rss_bytes, rss_bytes};
 use sextant_tests::role::Role;
 
-use super::{SCALE, mib, node, peak_rss_bytes, records, rss_bytes};
+use super::{SCALE, node, records};
 
 /// Room for the backlog.
 const CONFIG: &str = "[spool]\nmax_size_bytes = 4294967296\n";
@@ -71,7 +72,7 @@ pub(super) fn long(dir: &Path) -> Result<()> {
         println!(
             "  start after {after:<14} {:5.2} s (goal: 2), RSS {:.0} MiB at most",
             began.elapsed().as_secs_f64(),
-            mib(peak_rss_bytes(&node)?)
+            mib(peak_rss_bytes(node.pid())?)
         );
         // It writes of its own meanwhile.
         thread::sleep(Duration::from_secs(3));
@@ -80,7 +81,7 @@ pub(super) fn long(dir: &Path) -> Result<()> {
     }
     let receiver = Role::start("receiver", &dir.join("receiver"), &[])?;
     let node = node(dir, &receiver.url, CONFIG)?;
-    let begun = rss_bytes(&node)?;
+    let begun = rss_bytes(node.pid())?;
     let took = drained(&node)?;
     println!(
         "  drained in {:.0} s, {:.0} records/s, {:.1} MB/s; node RSS {:.0} MiB before, {:.0} at most; receiver {:.0} at most",
@@ -88,8 +89,8 @@ pub(super) fn long(dir: &Path) -> Result<()> {
         per_second(count, took),
         gigabytes(count, &record) * 1e3 / took.as_secs_f64(),
         mib(begun),
-        mib(peak_rss_bytes(&node)?),
-        mib(peak_rss_bytes(&receiver)?)
+        mib(peak_rss_bytes(node.pid())?),
+        mib(peak_rss_bytes(receiver.pid())?)
     );
     ensure!(node.stop()? == Some(0) && receiver.stop()? == Some(0), "a role failed");
     Ok(())

@@ -122,23 +122,3 @@ fn seen_after(node: &str, receiver: &str, records: usize, pause: Duration) -> Re
         Ok(seen.into_iter().zip(sent).map(|(seen, sent)| seen - sent).collect())
     })
 }
-
-/// The most memory that a process ever held.
-fn peak_rss_bytes(role: &Role) -> Result<u64> {
-    status_bytes(role, "VmHWM:")
-}
-
-fn rss_bytes(role: &Role) -> Result<u64> {
-    status_bytes(role, "VmRSS:")
-}
-
-fn status_bytes(role: &Role, field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(role.pid().to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "whole megabytes are shown")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}

@@ -5,6 +5,8 @@
 //! Records are of 400 bytes. The clients share the machine with the server, so they are as plain as they can be:
 //! threads on keep-alive connections. Before anything is timed, what is produced is read back. `-- --quick` only shows that
 //! everything runs.
+//!
+//! The row of the queue in process is built without LTO, unlike the receiver that the others are of.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use sextant::queue::{self, NewMessage, Produce, Queue};
 use sextant_tests::keep_alive::{self, Connection};
+use sextant_tests::process::{mega, rss_bytes};
 use sextant_tests::role::Role;
 
 use self::nats::JetStream;
@@ -55,7 +58,7 @@ fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     println!("batches of {BATCH} x {RECORD_BYTES} B, {PRODUCERS} producers:");
     let library = library(&dir.path().join("library"))?;
-    println!("  queue, in process              {library:>10.0} records/s   (goal: 100,000)");
+    println!("  queue, in process, without LTO {library:>10.0} records/s   (goal: 100,000)");
 
     let config = dir.path().join("receiver.toml");
     std::fs::write(&config, "[queue]\nqueue_size = 100000000\nmax_size_bytes = 17179869184\n")?;
@@ -264,15 +267,4 @@ fn backlog(receiver: &Role) -> Result<()> {
         mega(most)
     );
     Ok(())
-}
-
-fn rss_bytes(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "whole megabytes are shown")]
-fn mega(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
 }
