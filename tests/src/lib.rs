@@ -16,6 +16,7 @@ pub mod prometheus;
 pub mod provoke;
 pub mod role;
 pub mod scheduler;
+pub mod stored;
 pub mod tasks;
 pub mod tool;
 pub mod victoria_metrics;
