@@ -1,5 +1,5 @@
 //! The database source by the real binary: a real MariaDB, a real database of OceanBase's family, a real Prometheus. What
-//! it says is what a load on the same database says of itself.
+//! it says is what a load on the same database says of itself, and what the receiver stores.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 #![expect(clippy::disallowed_methods, reason = "asks with curl, serves a fixture, and waits in real time")]
@@ -14,6 +14,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use sextant_tests::mariadb::{MariaDb, PASSWORD, USER};
 use sextant_tests::role::{Role, eventually};
+use sextant_tests::stored::{self, all_that_is_exposed, stored};
 use sextant_tests::tool::tool;
 
 /// A loaded machine may take its time; nothing here is a promise about it.
@@ -37,7 +38,7 @@ const TENANT_FIGURES: [&str; 6] =
     ["cpu_percent", "memory_used", "disk_used", "iops", "session_count", "active_session_count"];
 
 /// A node that looks every second, and takes workloads over its socket.
-fn node(dir: &Path, variables: &[(&str, &str)]) -> Role {
+fn node(dir: &Path, variables: &[(&str, &str)], more: &[&str]) -> Role {
     let sysbench = tool("SEXTANT_SYSBENCH", "sysbench");
     let unpacked = sysbench.ancestors().nth(2).unwrap().join("usr/share/sysbench");
     let scripts = if unpacked.is_dir() { unpacked } else { "".into() };
@@ -48,7 +49,28 @@ fn node(dir: &Path, variables: &[(&str, &str)]) -> Role {
     std::fs::write(dir.join("node.toml"), config).unwrap();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let args = ["--config", &path("node.toml"), "--unix-socket", &path("node.sock")];
+    let args = [&args[..], more].concat();
     Role::start_with(variables, "node", &dir.join("node"), &args).unwrap()
+}
+
+fn receiver(dir: &Path) -> Role {
+    Role::start("receiver", &dir.join("receiver"), &[]).unwrap()
+}
+
+/// Every stored value of the series is one that the node told, as often as it told it at most.
+fn is_what_was_told(node: &Role, receiver: &Role, series: &str, figure: &str) {
+    let mut values = stored(receiver, "sextant_database_").unwrap().remove(series).unwrap_or_default();
+    let answer = curl(&[&format!("{}/api/metrics/database", node.url)]).unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let mut told: Vec<_> = answer["metrics"].as_array().unwrap().iter().rev().collect();
+    assert!(values.len() >= 3, "{series}: {values:?}");
+    // Told values have three digits behind the point. Both are in the order of their times.
+    while let Some(value) = values.pop() {
+        let known = |one: &&Value| one[figure].as_f64().is_some_and(|one| (one - value).abs() < 0.000_6);
+        let at = told.iter().position(known);
+        assert!(at.is_some(), "{series}: {value} is not told before the values behind it: {answer}");
+        told.drain(..=at.unwrap());
+    }
 }
 
 /// The latest sample, with the reasons of what it lacks. Each figure is a number that is not negative, or has a reason.
@@ -124,7 +146,8 @@ fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
     let dir = tempfile::tempdir().unwrap();
     let port = server.port.to_string();
     let told = [("OB_HOST", "localhost"), ("OB_PORT", &port), ("OB_USER", USER), ("OB_PASSWORD", PASSWORD)];
-    let node = node(dir.path(), &told);
+    let receiver = receiver(dir.path());
+    let node = node(dir.path(), &told, &stored::args(&receiver));
     let id = load(dir.path());
     let (sample, reasons) = eventually(PATIENCE, "a sample of two looks under load", || {
         let (sample, reasons) = database(&node)?;
@@ -146,6 +169,13 @@ fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
     assert!(
         metrics.contains("sextant_database_query_rate ") && !metrics.contains("database_replication_lag")
     );
+    let kept = all_that_is_exposed(&node, &receiver, "sextant_database_", PATIENCE).unwrap();
+    assert_eq!(kept.len(), FIGURES.len() - lacking.len(), "null is no sample: {kept:?}");
+    let kept = all_that_is_exposed(&node, &receiver, "sextant_workload_", PATIENCE).unwrap();
+    let live = format!("sextant_workload_query_rate{{kind=\"oltp_read_write\",workload=\"{id}\"}}");
+    assert!(kept[&live].iter().any(|qps| *qps > 10.0), "{kept:?}");
+    let prepared = "sextant_workload_runs_total{kind=\"prepare\",result=\"ended\"}";
+    assert_eq!(kept[prepared], [1.0], "a beginning and an end, told once each");
     let tenant: Value =
         serde_json::from_str(&curl(&[&format!("{}/api/metrics/tenant?tenant_name=x", node.url)]).unwrap())
             .unwrap();
@@ -170,6 +200,9 @@ fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
     })
     .unwrap();
     assert!(off["database"].as_str().unwrap().contains("no connection"), "{off}");
+    // Over the restart and behind the end too: a look that found nothing is no sample, and no 0.
+    is_what_was_told(&node, &receiver, "sextant_database_query_rate{}", "qps");
+    is_what_was_told(&node, &receiver, "sextant_database_sessions{}", "connection_count");
     let log = node.log();
     assert!(!log.contains(PASSWORD.split(' ').next().unwrap()), "{log}");
 }
@@ -177,13 +210,20 @@ fn a_mariadb_tells_every_figure_or_why_not_and_a_restart_gives_no_rate() {
 #[test]
 fn without_a_database_it_is_off_and_says_how_to_configure_one() {
     let dir = tempfile::tempdir().unwrap();
-    let node = node(dir.path(), &[]);
+    let receiver = receiver(dir.path());
+    let node = node(dir.path(), &[], &stored::args(&receiver));
     let answer: Value =
         serde_json::from_str(&curl(&[&format!("{}/api/metrics/database", node.url)]).unwrap()).unwrap();
     assert_eq!(answer["metrics"], json!([]), "nothing is made up");
     assert!(answer["reasons"]["database"].as_str().unwrap().contains("OB_HOST"), "{answer}");
     let status = curl(&[&format!("{}/status", node.url)]).unwrap();
     assert!(status.contains("database lacks: no database is configured"), "{status}");
+    eventually(PATIENCE, "its other records are stored", || {
+        ensure!(!stored(&receiver, "sextant_scheduler_")?.is_empty(), "none yet");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(stored(&receiver, "sextant_(database|workload)_").unwrap(), stored::Stored::new());
 }
 
 /// Killed when dropped.
@@ -209,7 +249,9 @@ fn a_database_of_oceanbases_family_tells_of_itself_and_its_tenant() {
     let _seekdb =
         Killed(seekdb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let node = node(dir.path(), &[("OB_HOST", "127.0.0.1"), ("OB_PORT", &port)]);
+    let receiver = receiver(dir.path());
+    let variables = [("OB_HOST", "127.0.0.1"), ("OB_PORT", &port)];
+    let node = node(dir.path(), &variables, &stored::args(&receiver));
     eventually(PATIENCE, "it answers", || {
         let (_, reasons) = database(&node)?;
         ensure!(reasons["database"].is_null(), "{reasons}");
@@ -234,6 +276,10 @@ fn a_database_of_oceanbases_family_tells_of_itself_and_its_tenant() {
     assert!(tenant["memory_used"].as_f64().unwrap() > 10.0, "{tenant}");
     let metrics = curl(&[&format!("{}/metrics", node.url)]).unwrap();
     assert!(metrics.contains("sextant_database_tenant_memory_bytes{tenant=\"sys\"}"), "{metrics}");
+    let kept = all_that_is_exposed(&node, &receiver, "sextant_database_", PATIENCE).unwrap();
+    let memory = &kept["sextant_database_tenant_memory_bytes{tenant=\"sys\"}"];
+    assert!(memory.iter().all(|bytes| *bytes > 10_000_000.0), "{memory:?}");
+    assert!(!kept.contains_key("sextant_database_replication_lag_seconds{}"), "null is no sample: {kept:?}");
 }
 
 /// What obagent would serve of a tenant whose name needs quoting; its operations grow by 100 a second.
@@ -290,7 +336,7 @@ fn tenants_come_from_a_prometheus_that_scrapes_obagent() {
     let killed = Killed(quiet.spawn().unwrap());
     let listens = || Ok(TcpStream::connect(("127.0.0.1", port))?);
     eventually(PATIENCE, "prometheus listens", listens).unwrap();
-    let node = node(dir.path(), &[("PROMETHEUS_URL", &format!("http://127.0.0.1:{port}"))]);
+    let node = node(dir.path(), &[("PROMETHEUS_URL", &format!("http://127.0.0.1:{port}"))], &[]);
     // Its samples are on whole quarters of a minute, so the first may take one.
     let (tenant, reasons) = eventually(PATIENCE, "every expression has a value", || {
         let (tenant, reasons) = latest(&node, "/api/metrics/tenant?tenant_name=x%22y", &TENANT_FIGURES)?;

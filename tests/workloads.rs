@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sextant_tests::mariadb::{MariaDb, PASSWORD, USER};
 use sextant_tests::role::{Role, eventually};
+use sextant_tests::stored::{NODE, all_that_is_exposed};
 use sextant_tests::tool::tool;
 
 const KEY: &str = "correct horse battery staple";
@@ -307,7 +308,10 @@ fn without_their_guard_processes_outlive_the_node() {
 
 #[test]
 fn our_own_loads_need_nothing_and_end_in_time() {
-    let mut rig = Rig::start("sysbench = \"no-such-sysbench\"\nmax_concurrent = 2\n");
+    let beside = tempfile::tempdir().unwrap();
+    let receiver = Role::start("receiver", beside.path(), &[]).unwrap();
+    let forward = format!("[node]\nname = {NODE:?}\n[forward]\nreceivers = [{:?}]\n", receiver.url);
+    let mut rig = Rig::with("sysbench = \"no-such-sysbench\"\nmax_concurrent = 2\n", &forward);
     let (status, answer) =
         rig.ask("POST", "/api/workload/start", Some(&json!({"workload_type": "oltp_read_only"})));
     assert_eq!(status, 501, "{answer}");
@@ -324,6 +328,20 @@ fn our_own_loads_need_nothing_and_end_in_time() {
     let view = rig.once(&pairs, "it reports", |view| reports(view, 2));
     assert!(view["latest"]["tps"].as_f64().unwrap() > 10.0, "{view}");
     let pid = rig.pid(&pairs);
+    let kept =
+        all_that_is_exposed(rig.node.as_ref().unwrap(), &receiver, "sextant_workload_", PATIENCE).unwrap();
+    let live = |name: &str, kind: &str, id: &str| {
+        kept.get(&format!("sextant_workload_{name}{{kind=\"{kind}\",workload=\"{id}\"}}"))
+    };
+    assert!(live("event_rate", "ping_pong", &pairs).unwrap().iter().any(|tps| *tps > 10.0), "{kept:?}");
+    assert_eq!(live("query_rate", "ping_pong", &pairs), None, "null is no sample");
+    let reported: Vec<f64> =
+        over["series"].as_array().unwrap().iter().map(|point| point["tps"].as_f64().unwrap()).collect();
+    let stored = live("event_rate", "fork_storm", &storm).unwrap();
+    assert!(stored.iter().all(|tps| reported.contains(tps)), "{stored:?} {reported:?}");
+    assert!((1..=reported.len()).contains(&stored.len()), "each report once: {stored:?} {reported:?}");
+    let ends = &kept["sextant_workload_runs_total{kind=\"fork_storm\",result=\"ended\"}"];
+    assert_eq!(ends, &[1.0], "its end, once");
     let node = rig.node.take().unwrap();
     let log = rig.dir.path().join("node/node.log");
     assert_eq!(node.stop().unwrap(), Some(0));

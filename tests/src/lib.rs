@@ -19,6 +19,7 @@ pub mod provoke;
 pub mod remote_write;
 pub mod role;
 pub mod scheduler;
+pub mod stored;
 pub mod tasks;
 pub mod tool;
 pub mod victoria_metrics;

@@ -2,6 +2,8 @@
 //!
 //! A figure that there is not is `null`, with its reason in `reasons`. Timestamps are UTC, in the document's form.
 
+pub mod record;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

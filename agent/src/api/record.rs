@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{anomalies, bss, events, gpu, pods, runqueue, scheduler, usage};
+use super::{anomalies, bss, database, events, gpu, pods, runqueue, scheduler, usage, workloads};
 
 /// A record: when and in which boot it was made, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -44,4 +44,8 @@ pub enum Body {
     Runqueue(runqueue::record::NodeRunqueue),
     /// What the node's GPUs say of themselves.
     Gpu(gpu::NodeGpu),
+    /// What a database that the node was told of says of itself.
+    Database(database::record::NodeDatabase),
+    /// A workload of the node began, reported or is over.
+    Workloads(workloads::record::NodeWorkloads),
 }

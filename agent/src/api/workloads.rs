@@ -2,6 +2,8 @@
 //!
 //! Times are seconds, latencies milliseconds. An event is a transaction where there is a database.
 
+pub mod record;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

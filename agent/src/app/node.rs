@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::host_facts::HostFacts;
 use super::listen::{self, Bound};
-use super::records::{self, Inputs, Pace, Writer};
+use super::records::{self, Inputs, Pace, Workloads, Writer};
 use super::reload::Reload;
 use super::{events as kept, health, reload, watchdog};
 use crate::config::Config;
@@ -97,6 +97,8 @@ pub async fn run(config: Config) -> Result<()> {
         usage: sources.usage.clone(),
         runqueues: sources.runqueues.clone(),
         gpus: sources.gpus.clone(),
+        database: sources.database.clone(),
+        workloads: Workloads::new(workloads.owner().ok().map(|owner| &owner.handle)),
         events: sources.events,
         anomalies: anomaly_events,
         posts,

@@ -6,9 +6,12 @@
 //! - pods: when they changed, at most every [`Pace::pods`], because a map of thousands of processes is large;
 //! - usage and waits for CPUs: with the first collection after [`Pace::usage`]; their counters grow, so that nothing
 //!   between two is missed;
-//! - GPUs: with every reading that has one, since their figures are of a moment;
+//! - GPUs: with every reading that has one, since their figures are of a moment; a database that was configured likewise;
+//! - workloads: when one began, reported or is over;
 //! - a posted record: at once, beside the others, so that posts share an fsync; its sender hears of success only
 //!   after it.
+
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +22,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::said;
+use crate::api::database::record::NodeDatabase;
 use crate::api::gpu::NodeGpu;
 use crate::api::record::{Body, Record};
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::usage::record::NodeUsage;
 use crate::delivery::spool::{self, Spool};
+use crate::domain::database::History;
 use crate::domain::event::{AnomalyEvent, SchedulerEvent};
 use crate::domain::gpu::GpuMap;
 use crate::domain::pod::PodMap;
@@ -32,6 +37,8 @@ use crate::domain::scheduler::SchedulerReading;
 use crate::domain::usage::UsageMap;
 use crate::events::Events;
 use crate::http::door::{self, AcceptError, Post};
+
+pub(super) use workloads::Workloads;
 
 /// How often the node speaks.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +61,8 @@ pub(super) struct Inputs {
     pub(super) usage: watch::Receiver<Arc<UsageMap>>,
     pub(super) runqueues: watch::Receiver<Arc<RunqueuePair>>,
     pub(super) gpus: watch::Receiver<Arc<GpuMap>>,
+    pub(super) database: watch::Receiver<Arc<History>>,
+    pub(super) workloads: Workloads,
     pub(super) events: mpsc::Receiver<SchedulerEvent>,
     pub(super) anomalies: mpsc::Receiver<AnomalyEvent>,
     pub(super) posts: mpsc::Receiver<Post>,
@@ -118,6 +127,13 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
                     writer.record(Body::Gpu(NodeGpu::from(&*gpus))).await;
                 }
             }
+            Ok(()) = inputs.database.changed() => {
+                let history = Arc::clone(&inputs.database.borrow_and_update());
+                if let Some(reading) = NodeDatabase::new(&history) {
+                    writer.record(Body::Database(reading)).await;
+                }
+            }
+            Some(()) = inputs.workloads.changed() => writer.workloads(&mut inputs.workloads).await,
             Ok(()) = inputs.runqueues.changed() => {
                 let now = Arc::clone(&inputs.runqueues.borrow_and_update().now);
                 if is_due(told.runqueue.as_ref().map(|(_, at)| *at), pace.usage) {
@@ -133,6 +149,7 @@ pub(super) async fn run(mut inputs: Inputs, writer: Writer, pace: Pace, cancel: 
     while let Ok(event) = inputs.anomalies.try_recv() {
         writer.anomaly(event).await;
     }
+    writer.workloads(&mut inputs.workloads).await;
     while let Ok(post) = inputs.posts.try_recv() {
         writer.posted(post).await;
     }
@@ -204,6 +221,12 @@ impl Writer {
     async fn anomaly(&self, event: AnomalyEvent) {
         said::anomaly(&self.events, &event).await;
         self.record(Body::Anomaly(event.into())).await;
+    }
+
+    async fn workloads(&self, workloads: &mut Workloads) {
+        if let Some(news) = workloads.news((self.clock)()) {
+            self.record(Body::Workloads(news)).await;
+        }
     }
 
     /// A node whose pods have not run yet has nothing to say, and says the first thing at once.

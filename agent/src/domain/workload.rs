@@ -5,7 +5,7 @@
 
 pub mod figures;
 
-pub use figures::{Figures, Point, Queries, Totals};
+pub use figures::{Figures, KindSums, Point, Queries, Totals};
 
 /// Threads of one workload: the reference's limit.
 pub const MAX_THREADS: u32 = 64;
@@ -159,6 +159,9 @@ pub enum State {
 }
 
 impl State {
+    /// What becomes of a workload in the end.
+    pub const OVER: [Self; 3] = [Self::Stopped, Self::Ended, Self::Failed];
+
     /// Word for JSON, labels and logs.
     pub const fn name(self) -> &'static str {
         match self {

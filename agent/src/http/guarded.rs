@@ -34,7 +34,7 @@ impl<T> Guarded<T> {
     }
 
     /// The owner, or why there is none.
-    pub(super) const fn owner(&self) -> Result<&T, &String> {
+    pub const fn owner(&self) -> Result<&T, &String> {
         self.0.as_ref()
     }
 }

@@ -1,5 +1,7 @@
 //! A limit on what the fleet's view keeps of one sort, over all nodes.
 
+use std::sync::Arc;
+
 /// So much is kept, of so much.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -27,6 +29,34 @@ impl Budget {
     }
 }
 
+/// The latest value of a sort of one node, if it found room.
+#[derive(Debug)]
+pub(super) struct Latest<T> {
+    value: Option<Arc<T>>,
+    size_bytes: usize,
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self { value: None, size_bytes: 0 }
+    }
+}
+
+impl<T> Latest<T> {
+    /// A newer one of so many bytes; false, and nothing is kept, if the budget has no room.
+    pub(super) fn replace(&mut self, value: T, size_bytes: usize, budget: &mut Budget) -> bool {
+        budget.release(self.size_bytes);
+        let fits = budget.take(size_bytes);
+        self.size_bytes = if fits { size_bytes } else { 0 };
+        self.value = fits.then(|| Arc::new(value));
+        fits
+    }
+
+    pub(super) const fn get(&self) -> Option<&Arc<T>> {
+        self.value.as_ref()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +69,15 @@ mod tests {
         assert!(!budget.take(5) && budget.take(4));
         budget.release(usize::MAX);
         assert!(budget.take(10) && !budget.take(usize::MAX));
+    }
+
+    #[test]
+    fn a_value_that_finds_no_room_leaves_the_place_empty_and_gives_its_room_back() {
+        let mut budget = Budget::new(10);
+        let (mut a, mut b) = (Latest::default(), Latest::default());
+        assert!(a.replace('a', 6, &mut budget) && !b.replace('b', 5, &mut budget));
+        assert_eq!((a.get().map(|a| **a), b.get()), (Some('a'), None));
+        assert!(!a.replace('c', 11, &mut budget) && b.replace('d', 10, &mut budget));
+        assert_eq!((a.get(), b.get().map(|b| **b)), (None, Some('d')));
     }
 }

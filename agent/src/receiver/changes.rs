@@ -10,12 +10,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::api::anomalies::Event;
+use crate::api::database::record::NodeDatabase;
 use crate::api::events::Said;
 use crate::api::gpu::NodeGpu;
 use crate::api::runqueue::record::NodeRunqueue;
 use crate::api::scheduler::event::{CounterChange, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
 use crate::api::usage::record::NodeUsage;
+use crate::api::workloads::record::NodeWorkloads;
 
 /// What changed of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +42,15 @@ pub enum Kind {
     Runqueue,
     /// Its GPUs.
     Gpu,
+    /// Its database.
+    Database,
+    /// Its workloads.
+    Workloads,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Scheduler,
         Self::SchedulerExit,
         Self::SchedulerWarning,
@@ -55,6 +61,8 @@ impl Kind {
         Self::Usage,
         Self::Runqueue,
         Self::Gpu,
+        Self::Database,
+        Self::Workloads,
     ];
 
     /// It happened, and replaces nothing that happened before.
@@ -78,6 +86,8 @@ impl Kind {
             Self::Usage => "usage",
             Self::Runqueue => "runqueue",
             Self::Gpu => "gpu",
+            Self::Database => "database",
+            Self::Workloads => "workloads",
         }
     }
 }
@@ -118,6 +128,10 @@ pub enum Sample {
     Runqueue(Arc<NodeRunqueue>),
     /// Of [`Kind::Gpu`].
     Gpu(Arc<NodeGpu>),
+    /// Of [`Kind::Database`].
+    Database(Arc<NodeDatabase>),
+    /// Of [`Kind::Workloads`].
+    Workloads(Arc<NodeWorkloads>),
 }
 
 /// The order.

@@ -2,19 +2,21 @@
 //!
 //! Bounded by the store's limits on nodes; pod maps and figures of pods by their bytes; exits by number.
 
+mod note;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::budget::Budget;
+use super::budget::{Budget, Latest};
 use super::changes::{Change, Changes, Kind, Sample};
 use super::pods::Figures;
 use crate::api::anomalies::{Event, NodeAnomalies};
-use crate::api::batch::{Accounts, MAX_RECORDS};
+use crate::api::batch::MAX_RECORDS;
 use crate::api::bss;
+use crate::api::database::record::NodeDatabase;
 use crate::api::events::Said;
 use crate::api::gpu::NodeGpu;
 use crate::api::nodes::{Node, NodeScheduler, NodeUsageSum, Nodes};
@@ -23,7 +25,10 @@ use crate::api::record::{Body, Record};
 use crate::api::scheduler::event::{CounterChange, NodeHistory, StallWarning};
 use crate::api::scheduler::{Exit, Scheduler};
 use crate::api::time::rfc3339_seconds;
+use crate::api::workloads::record::NodeWorkloads;
 use crate::store::{self, Store, Stream, StreamRow};
+
+pub(super) use note::Note;
 
 /// Exits remembered of one node: a crash loop is seen, and no more is needed.
 pub const MAX_EXITS: usize = 32;
@@ -47,8 +52,9 @@ const MAX_PODS_BYTES: usize = 256 << 20;
 /// 200 pods. In memory they take three times that.
 const MAX_FIGURES_BYTES: usize = 128 << 20;
 
-/// Bytes of GPUs' records as JSON, of all nodes together: 3,000 nodes with eight GPUs are half of it.
-const MAX_GPU_BYTES: usize = 32 << 20;
+/// Bytes as JSON of the records of GPUs, databases and workloads, of all nodes together: 3,000 nodes with eight GPUs and a
+/// database each are half of it.
+const MAX_READINGS_BYTES: usize = 32 << 20;
 
 /// Before the name of a sender without a spool; no node's name holds a colon.
 pub(super) const POSTED: &str = "posted:";
@@ -68,44 +74,8 @@ pub(super) fn kind(body: &Body) -> (&'static str, usize) {
         Body::Usage(_) => ("usage", 2),
         Body::Runqueue(_) => ("runqueue", 2),
         Body::Gpu(_) => ("gpu", 1),
-    }
-}
-
-/// What a batch says of its node beside the records; kept with the stream in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
-    /// The kernel's boot id.
-    pub(super) boot_id: String,
-    /// The node's accounts when it sent, the batch taken off what waits.
-    pub(super) accounts: Accounts,
-    /// First number of that batch; 0 in notes that are older than this field.
-    #[serde(default)]
-    pub(super) first_seq: u64,
-    /// Its records.
-    #[serde(default)]
-    pub(super) records: u64,
-    /// The newest record, ns since the epoch.
-    pub(super) newest_at_ns: i64,
-}
-
-impl Note {
-    /// Records that only other receivers have. Whatever is before the batch was acknowledged or dropped: of what was
-    /// acknowledged, the rest is elsewhere. What was acknowledged here and is not stored is not elsewhere, but lost.
-    fn elsewhere(&self, stream: &Stream) -> u64 {
-        let Some(here) = self.accounts.acknowledged_here.filter(|_| self.first_seq > 0) else { return 0 };
-        let stored = stream.stored_below(self.first_seq);
-        self.accounts.acknowledged.saturating_sub(stored.max(here))
-    }
-
-    /// Records that wait at the node and are not here. Some behind the batch may be: they came before it, and the node
-    /// never had the answer.
-    fn spooled(&self, stream: &Stream) -> u64 {
-        if self.first_seq == 0 {
-            return self.accounts.spooled;
-        }
-        let behind =
-            stream.stored.saturating_sub(stream.stored_below(self.first_seq.saturating_add(self.records)));
-        self.accounts.spooled.saturating_sub(behind)
+        Body::Database(_) => ("database", 1),
+        Body::Workloads(_) => ("workloads", 1),
     }
 }
 
@@ -123,7 +93,7 @@ pub struct Posted {
 /// Happenings of a sort, oldest first, with their ids among the changes.
 type Told<T> = VecDeque<(i64, T)>;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Known {
     spool_id: String,
     last_seen_ns: i64,
@@ -135,10 +105,10 @@ struct Known {
     events: Told<CounterChange>,
     anomalies: Told<Event>,
     said: Told<Said>,
-    pods: Option<Arc<Pods>>,
-    pods_bytes: usize,
-    gpus: Option<Arc<NodeGpu>>,
-    gpus_bytes: usize,
+    pods: Latest<Pods>,
+    gpus: Latest<NodeGpu>,
+    database: Latest<NodeDatabase>,
+    workloads: Latest<NodeWorkloads>,
     usage: Option<NodeUsageSum>,
     figures: Figures,
 }
@@ -152,7 +122,7 @@ struct View {
     nodes: BTreeMap<String, Known>,
     posted: Option<Posted>,
     pods_budget: Budget,
-    gpus_budget: Budget,
+    readings_budget: Budget,
     figures_budget: Budget,
     changes: Changes,
 }
@@ -163,7 +133,7 @@ impl Default for View {
             nodes: BTreeMap::new(),
             posted: None,
             pods_budget: Budget::new(MAX_PODS_BYTES),
-            gpus_budget: Budget::new(MAX_GPU_BYTES),
+            readings_budget: Budget::new(MAX_READINGS_BYTES),
             figures_budget: Budget::new(MAX_FIGURES_BYTES),
             changes: Changes::default(),
         }
@@ -212,11 +182,8 @@ impl View {
                 }
                 Body::Pods(pods) => {
                     note(Kind::Pods);
-                    self.pods_budget.release(known.pods_bytes);
-                    let fits = self.pods_budget.take(size);
+                    let fits = known.pods.replace(pods, size, &mut self.pods_budget);
                     warn_unless(fits, "pod maps", node, size);
-                    known.pods_bytes = if fits { size } else { 0 };
-                    known.pods = fits.then(|| Arc::new(pods));
                 }
                 Body::Usage(usage) => {
                     note(Kind::Usage);
@@ -231,11 +198,18 @@ impl View {
                 }
                 Body::Gpu(gpus) => {
                     note(Kind::Gpu);
-                    self.gpus_budget.release(known.gpus_bytes);
-                    let fits = self.gpus_budget.take(size);
+                    let fits = known.gpus.replace(gpus, size, &mut self.readings_budget);
                     warn_unless(fits, "records of GPUs", node, size);
-                    known.gpus_bytes = if fits { size } else { 0 };
-                    known.gpus = fits.then(|| Arc::new(gpus));
+                }
+                Body::Database(database) => {
+                    note(Kind::Database);
+                    let fits = known.database.replace(database, size, &mut self.readings_budget);
+                    warn_unless(fits, "records of databases", node, size);
+                }
+                Body::Workloads(workloads) => {
+                    note(Kind::Workloads);
+                    let fits = known.workloads.replace(workloads, size, &mut self.readings_budget);
+                    warn_unless(fits, "records of workloads", node, size);
                 }
             }
         }
@@ -356,10 +330,12 @@ impl Fleet {
                 Kind::SchedulerEvent => Sample::SchedulerEvent(told(&known.events, change.id)?),
                 Kind::Anomaly => Sample::Anomaly(told(&known.anomalies, change.id)?),
                 Kind::Event => Sample::Event(told(&known.said, change.id)?),
-                Kind::Pods => Sample::Pods(known.pods.clone()?),
+                Kind::Pods => Sample::Pods(Arc::clone(known.pods.get()?)),
                 Kind::Usage => Sample::Usage(Arc::clone(known.figures.usage.now()?)),
                 Kind::Runqueue => Sample::Runqueue(Arc::clone(known.figures.runqueue.now()?)),
-                Kind::Gpu => Sample::Gpu(known.gpus.clone()?),
+                Kind::Gpu => Sample::Gpu(Arc::clone(known.gpus.get()?)),
+                Kind::Database => Sample::Database(Arc::clone(known.database.get()?)),
+                Kind::Workloads => Sample::Workloads(Arc::clone(known.workloads.get()?)),
             })
         };
         let changes = view.changes.after(after).filter(|change| wanted(&change.node, change.kind));
@@ -391,7 +367,8 @@ impl Fleet {
     #[must_use]
     pub fn pods(&self) -> Vec<(String, Arc<Pods>)> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let pods = view.nodes.iter().filter_map(|(name, known)| Some((name.clone(), known.pods.clone()?)));
+        let pods =
+            view.nodes.iter().filter_map(|(name, known)| Some((name.clone(), Arc::clone(known.pods.get()?))));
         pods.collect()
     }
 
@@ -490,7 +467,7 @@ impl Known {
             missing: self.stream.missing(),
             scheduler: self.scheduler.as_deref().map(NodeScheduler::from),
             last_exit: self.exits.back().map(|(_, exit)| exit.clone()),
-            pods: self.pods.as_ref().map(|pods| pods.pods.len()),
+            pods: self.pods.get().map(|pods| pods.pods.len()),
             usage: self.usage,
         }
     }

@@ -4,8 +4,10 @@
 //! sample of `sextant_scheduler_exits`, to be counted; other happenings (warnings, anomalies, events) are no series: they are
 //! told by `/api/v1/events` and the node's history.
 
+mod database;
 mod runqueue;
 mod usage;
+mod workloads;
 
 use std::collections::HashMap;
 
@@ -30,6 +32,8 @@ pub fn measured(node: &str, record: &Record) -> (Vec<SeriesSamples>, u64) {
         Body::Runqueue(runqueues) => runqueue::of(&mut out, runqueues),
         Body::Pods(pods) => of_pods(&mut out, pods),
         Body::Gpu(gpus) => of_gpus(&mut out, gpus),
+        Body::Database(reading) => database::of(&mut out, reading),
+        Body::Workloads(all) => workloads::of(&mut out, all),
         Body::BssPosted(posted) => bss(&mut out, posted, &[("source", "posted")]),
         Body::SchedulerExit(exit) => {
             let labels = [("ops", exit.ops.as_str()), ("kind", exit.kind.as_str())];
@@ -99,6 +103,12 @@ impl Out<'_> {
                     .push(SeriesSamples { labels, samples: vec![Sample { at_ms: self.at_ms, value }] });
             }
             Err(_) => self.unfit += 1,
+        }
+    }
+
+    fn number(&mut self, metric: &str, labels: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value {
+            self.push(metric, labels, value);
         }
     }
 

@@ -15,6 +15,7 @@ mod elsewhere;
 mod gpus;
 mod pods;
 mod readable;
+mod readings;
 
 const NOW_NS: i64 = 1_750_000_000_000_000_000;
 

@@ -15,7 +15,7 @@ use super::process::{Launcher, Workers};
 use super::steward::{Job, Steward};
 use super::worker::Order;
 use super::{Config, Error, Metrics};
-use crate::domain::workload::{Asked, Tables, Workload};
+use crate::domain::workload::{Asked, Kind, KindSums, Tables, Workload};
 use crate::mysql;
 
 /// Requests take milliseconds; who would be the 17th in the queue is told to come back.
@@ -63,6 +63,7 @@ pub struct Handle {
     line: Line,
     jobs: mpsc::Sender<Job>,
     workloads: watch::Receiver<List>,
+    metrics: Metrics,
 }
 
 /// Starts the owner's thread. The steward is to be run for as long as requests are to be answered.
@@ -81,14 +82,14 @@ pub(super) fn start_with(
     let Parts { config, database, clock, metrics } = parts;
     config.check().map_err(Error::Invalid)?;
     let (out, workloads) = watch::channel(List::default());
-    let owner = Owner::new(config.clone(), launcher, metrics, out);
+    let owner = Owner::new(config.clone(), launcher, metrics.clone(), out);
     let (commands, inbox) = sync_channel(MAX_WAITING);
     std::thread::Builder::new()
         .name("workloads".to_owned())
         .spawn(move || live(owner, &inbox, clock))
         .map_err(|error| Error::Failed(format!("no thread: {error}")))?;
     let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-    let handle = Handle { line: Line(commands), jobs, workloads };
+    let handle = Handle { line: Line(commands), jobs, workloads, metrics };
     let steward = Steward::new(config, database, handle.clone(), waiting);
     Ok((handle, steward))
 }
@@ -151,6 +152,11 @@ impl Handle {
     /// The same as they change.
     pub fn follow(&self) -> watch::Receiver<List> {
         self.workloads.clone()
+    }
+
+    /// What all of a kind have done since the node began.
+    pub fn sums(&self, kind: Kind) -> KindSums {
+        self.metrics.sums(kind)
     }
 
     /// One of them.

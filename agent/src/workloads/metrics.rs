@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::domain::workload::{Figures, State, Workload};
+use crate::domain::workload::{Figures, Kind, KindSums, State, Workload};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Run {
@@ -69,6 +69,22 @@ impl Metrics {
             registry.register(name, help, sums.clone());
         }
         this
+    }
+
+    /// What all workloads of a kind have done.
+    pub(super) fn sums(&self, kind: Kind) -> KindSums {
+        let sum = |sums: &Sums| sums.get(&Sum { kind: kind.name() }).map(|sum| sum.get());
+        let runs = |state: State| {
+            let over = self.runs.get(&Run { kind: kind.name(), result: state.name() });
+            over.map(|runs| (state, runs.get()))
+        };
+        KindSums {
+            kind,
+            runs: State::OVER.into_iter().filter_map(runs).collect(),
+            events: sum(&self.events),
+            queries: sum(&self.queries),
+            errors: sum(&self.errors),
+        }
     }
 
     /// A report, and how much of the sums is new with it.

@@ -1,5 +1,7 @@
 //! What a load says of itself, once a second, and the sum of that.
 
+use super::{Kind, State};
+
 /// One report.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
@@ -95,4 +97,19 @@ impl Totals {
     pub fn events_per_s(&self) -> Option<f64> {
         (self.covered_s > 0).then(|| self.events / f64::from(self.covered_s))
     }
+}
+
+/// What all workloads of a kind have done since the node began; none of what none of them did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindSums {
+    /// Which.
+    pub kind: Kind,
+    /// Those that are over, by what became of them.
+    pub runs: Vec<(State, u64)>,
+    /// Events, by reports.
+    pub events: Option<f64>,
+    /// Queries, by reports.
+    pub queries: Option<f64>,
+    /// Errors that were ignored, by reports.
+    pub errors: Option<f64>,
 }

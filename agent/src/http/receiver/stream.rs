@@ -42,7 +42,7 @@ pub(super) struct StreamQuery {
 /// What arrives from nodes, as server-sent events.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "receiver",
     params(("kind" = Option<String>, Query,
-            description = "any of `scheduler`, `scheduler_exit`, `scheduler_warning`, `scheduler_event`, `anomaly`, `event`, `pods`, `usage`, `runqueue`, separated by commas; all by default"),
+            description = "any of `scheduler`, `scheduler_exit`, `scheduler_warning`, `scheduler_event`, `anomaly`, `event`, `pods`, `usage`, `runqueue`, `gpu`, `database`, `workloads`, separated by commas; all by default"),
         ("node" = Option<String>, Query, description = "only of this node"),
         ("namespace" = Option<String>, Query, description = "only pods of this namespace"),
         ("pod" = Option<String>, Query, description = "only pods of this name"),
@@ -140,8 +140,10 @@ impl StreamQuery {
             Sample::SchedulerEvent(event) => json(node, event),
             Sample::Anomaly(event) => json(node, event),
             Sample::Event(said) => json(node, said),
-            // Of devices; pods are only one of their labels.
+            // Of no pods; those of GPUs are one of their labels.
             Sample::Gpu(gpus) => json(node, &*gpus),
+            Sample::Database(database) => json(node, &*database),
+            Sample::Workloads(workloads) => json(node, &*workloads),
             all if self.namespace.is_none() && self.pod.is_none() => match all {
                 Sample::Pods(pods) => json(node, &*pods),
                 Sample::Usage(usage) => json(node, &*usage),

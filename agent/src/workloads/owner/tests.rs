@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
-use crate::domain::workload::Builtin;
+use crate::domain::workload::{Builtin, KindSums};
 use crate::workloads::process::Look;
 use crate::workloads::worker::generator;
 
@@ -176,4 +176,27 @@ fn there_is_one_preparation_and_it_can_be_stopped_before_its_process_is_there() 
     owner.tick(at(2));
     assert_eq!(ended.try_recv().unwrap().state, State::Ended, "a process that runs is not told off");
     assert_eq!(owner.past.iter().filter(|past| past.id == PREPARE).count(), 1, "the latest alone");
+}
+
+#[test]
+fn sums_of_a_kind_grow_with_reports_and_ends_and_lack_what_none_of_it_did() {
+    let (mut owner, fake) = owner(Config::default());
+    let kind = asked(1).kind;
+    let metrics = owner.metrics.clone();
+    let sums = |runs: &[(State, u64)], events| KindSums {
+        kind,
+        runs: runs.to_vec(),
+        events,
+        queries: None,
+        errors: None,
+    };
+    owner.start(asked(1), &order(), at(0)).unwrap();
+    assert_eq!(metrics.sums(kind), sums(&[], None), "before a report");
+    fake.says(&[REPORT], None);
+    owner.tick(at(1));
+    assert_eq!(metrics.sums(kind), sums(&[], Some(10.0)));
+    fake.says(&[&REPORT.replace("1s", "3s")], Some(Ended::Well));
+    owner.tick(at(3));
+    assert_eq!(metrics.sums(kind), sums(&[(State::Ended, 1)], Some(30.0)));
+    assert_eq!(metrics.sums(Kind::Prepare), KindSums { kind: Kind::Prepare, ..sums(&[], None) });
 }
