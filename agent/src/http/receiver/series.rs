@@ -19,7 +19,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ReceiverState;
 use crate::api::envelope::Failure;
@@ -38,7 +38,7 @@ pub mod tail;
 pub(super) const MAX_SERIES: usize = 20_000;
 
 /// Samples of one answer: 16 MB in memory, some 30 MB as JSON, and they are written out series by series.
-const MAX_SAMPLES: usize = 1_000_000;
+pub(super) const MAX_SAMPLES: usize = 1_000_000;
 
 /// Samples that all questions under way may hold together, in questions: 64 MB.
 const AT_ONCE: usize = 4;
@@ -59,10 +59,14 @@ impl Door {
         Self { series, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Samples; waits for its turn among those who ask.
+    /// A turn among those who ask.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.room.acquire().await.map_err(|_| ApiError::NotReady("not ready: stopping".to_owned()))
+    }
+
+    /// Samples, in a turn of its own.
     pub(super) async fn read(&self, query: &series::Query) -> Result<Vec<SeriesSamples>, ApiError> {
-        let _turn =
-            self.room.acquire().await.map_err(|_| ApiError::NotReady("not ready: stopping".to_owned()))?;
+        let _turn = self.turn().await?;
         Ok(self.series.read(query).await?)
     }
 }

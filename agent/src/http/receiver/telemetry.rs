@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use super::ReceiverState;
-use super::series::{MAX_SERIES, ask};
+use super::series::{MAX_SAMPLES, MAX_SERIES, ask};
 use crate::api::telemetry as wire;
 use crate::api::time::rfc3339;
 use crate::domain::series::{Labels, Operator, Range, Selection};

@@ -23,6 +23,7 @@ use crate::receiver::{fleet::Fleet, ingest};
 use crate::series::{self, Series};
 use crate::store::{self, Store};
 
+mod history;
 mod packed;
 mod queue_routes;
 mod series_routes;
