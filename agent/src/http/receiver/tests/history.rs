@@ -69,3 +69,25 @@ async fn one_that_is_gone_is_found_where_it_was() {
         assert_eq!(get(&receiver.router, path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+/// However few buckets are asked for, each is of all its samples.
+#[tokio::test]
+async fn a_bucket_is_whole() {
+    let receiver = receiver().await;
+    // The clock stands at half past ten: a sample for each ten minutes of two days.
+    let at = |n: i64| Sample { at_ms: NOW_MS - n * 600_000, value: n as f64 };
+    let labels = Labels::new("m", [("UUID", "u")]).unwrap();
+    let samples = (0..288).map(at).collect();
+    receiver.series.append("s", vec![SeriesSamples { labels, samples }]).await.unwrap();
+    let path = "/api/v1/gpus/u/telemetry?step=1d&agg=count";
+    // A bucket has its end and not its beginning: midnight belongs to the day before.
+    let (today, before) = (63.0, 144.0);
+    assert_eq!(values(&receiver, &format!("{path}&limit=1")).await, [today]);
+    assert_eq!(values(&receiver, &format!("{path}&limit=2")).await, [before, today]);
+    assert_eq!(values(&receiver, path).await, [288.0 - today - before, before, today]);
+    // A start within a bucket is where it begins.
+    let start = NOW_MS / 1_000 - 3_600;
+    assert_eq!(values(&receiver, &format!("{path}&limit=1&start={start}")).await, [7.0]);
+    let hourly = values(&receiver, "/api/v1/gpus/u/telemetry?step=1h&agg=count&limit=3").await;
+    assert_eq!(hourly, [6.0, 6.0, 3.0]);
+}

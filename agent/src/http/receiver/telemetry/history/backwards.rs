@@ -1,12 +1,13 @@
 //! The newest samples of some series as records, read backwards in slices of time until there are enough.
 //!
-//! Slices grow as long as they hold little, and shrink where one holds more than may be read at once. No time is read twice.
+//! Slices grow as long as they hold little, and shrink where one holds more than may be read at once. No time is read twice,
+//! and no slice begins within a bucket, unless the range does.
 
 use std::collections::BinaryHeap;
 
 use super::super::wire::TelemetryRecord;
 use super::super::{MAX_SAMPLES, MAX_SERIES};
-use crate::domain::series::{Aggregation, Range, Selection, SeriesSamples};
+use crate::domain::series::{Aggregation, Range, Selection, SeriesSamples, end_of};
 use crate::http::ApiError;
 use crate::receiver::telemetry::to_record;
 use crate::series::{Error, Query, Series};
@@ -52,7 +53,8 @@ impl Default for Question {
 /// Those of a question for samples; [`Error::TooMuch`] where a moment alone, or a bucket, holds too much.
 pub(super) async fn read(series: &Series, question: Question) -> Result<Vec<TelemetryRecord>, ApiError> {
     let Question { selection, range, last_ms, buckets, limit, max_samples } = question;
-    let mut slices = Slices { left: range, last_ms, width_ms: FIRST_MS };
+    let step_ms = buckets.map(|(step_ms, _)| step_ms);
+    let mut slices = Slices { left: range, last_ms, width_ms: FIRST_MS, step_ms };
     let mut query = Query { selection, range, buckets, max_series: MAX_SERIES, max_samples };
     let mut records = Vec::new();
     for _ in 0..MAX_SLICES {
@@ -79,12 +81,16 @@ struct Slices {
     left: Range,
     last_ms: i64,
     width_ms: i64,
+    /// A bucket's width, where there are any.
+    step_ms: Option<i64>,
 }
 
 impl Slices {
     /// The next one; none when all is read.
     fn slice(&self) -> Option<Range> {
-        let from_ms = self.last_ms.saturating_sub(self.width_ms).max(self.left.from_ms);
+        let from_ms = self.last_ms.saturating_sub(self.width_ms);
+        let from_ms = self.step_ms.map_or(from_ms, |step_ms| bucket_start(from_ms, step_ms));
+        let from_ms = from_ms.max(self.left.from_ms);
         (self.left.from_ms <= self.left.to_ms).then_some(Range { from_ms, ..self.left })
     }
 
@@ -102,6 +108,11 @@ impl Slices {
         self.last_ms = self.left.to_ms;
         self.width_ms = self.width_ms.max(1).saturating_mul(GROWTH);
     }
+}
+
+/// The first moment of the bucket that a moment belongs to.
+fn bucket_start(at_ms: i64, step_ms: i64) -> i64 {
+    end_of(at_ms, step_ms).saturating_sub(step_ms).saturating_add(1)
 }
 
 /// The newest samples as records, newest first; of those of one time, the last by labels. What JSON has no number for is
