@@ -72,7 +72,7 @@ fn one_series(at: usize, series: SeriesSamples) -> impl Iterator<Item = Text> {
     let (labels, mut samples) = (labels(&series.labels), series.samples);
     samples.retain(|sample| !sample.is_stale());
     let parts = samples.len().div_ceil(SAMPLES).max(1);
-    (0..parts).map(move |part| {
+    (0..parts).map(move |part| -> Text {
         let some = samples.iter().skip(part * SAMPLES).take(SAMPLES);
         let pairs = serde_json::to_string(&some.map(|sample| Pair::from(*sample)).collect::<Vec<_>>())?;
         // Of a list in several parts, each is between the brackets of the whole.

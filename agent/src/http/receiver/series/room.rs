@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(in super::super) struct Room {
     units: Arc<Semaphore>,
     /// Answers that are being read, and since when: as many as there are connections.
     answers: Mutex<Vec<(Instant, Weak<Answer>)>>,
@@ -50,7 +50,7 @@ impl Room {
     ///
     /// # Errors
     /// [`ApiError::Crowded`]: there was none in time.
-    pub(super) async fn turn(self: &Arc<Self>) -> Result<Turn, ApiError> {
+    pub(in super::super) async fn turn(self: &Arc<Self>) -> Result<Turn, ApiError> {
         let whole = u32::try_from(MAX_SAMPLES).unwrap_or(u32::MAX);
         let taking = Arc::clone(&self.units).acquire_many_owned(whole);
         tokio::pin!(taking);
