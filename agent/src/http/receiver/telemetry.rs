@@ -136,8 +136,7 @@ impl Parameters {
     params(("start" = Option<String>, Query, description = "RFC 3339 or seconds since the epoch (also `start_time`): whole days; the last day, and if nobody was seen then, all that is kept"),
         ("end" = Option<String>, Query, description = "the same (also `end_time`); now")),
     responses((status = 200, body = wire::Gpus), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 429, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn gpus(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -151,8 +150,7 @@ pub(super) async fn gpus(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Hosts), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 429, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn hosts(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -168,8 +166,7 @@ pub(super) async fn hosts(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Namespaces), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 429, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn namespaces(
     State(receiver): State<ReceiverState>,
     asked: Asked,

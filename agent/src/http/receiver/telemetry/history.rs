@@ -44,7 +44,7 @@ const LOOK_BACK_MS: [i64; 3] = [0, 7 * DAY_MS, i64::MAX];
         ("agg" = Option<String>, Query, description = "what a bucket's samples become: last (default), min, max, avg, sum, count")),
     responses((status = 200, body = wire::GpuTelemetry), (status = 400, body = wire::TelemetryFailure),
         (status = 404, body = wire::TelemetryFailure), (status = 413, body = wire::TelemetryFailure),
-        (status = 429, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
+        (status = 503, body = wire::TelemetryFailure)))]
 pub(in super::super) async fn telemetry(
     State(receiver): State<ReceiverState>,
     path: Result<Path<String>, PathRejection>,
