@@ -2,7 +2,7 @@
 //!
 //! The file is read twice: once for its rows and their times, then to send them. What is sent goes in batches, each under
 //! an id of its own and one after the other, so that rows keep their order and a batch that is sent again is not kept
-//! again. `rows = sent + quarantined + blank + unsent` at every end.
+//! again, as long as the queue remembers its id (`dedup_window_ms`). `rows = sent + quarantined + blank + unsent` at every end.
 
 use std::fs::File;
 use std::io::{BufReader, Write as _};
@@ -118,7 +118,7 @@ impl Replay {
             self.progress.show(&self.account);
             sleep_until(due).await;
         }
-        self.batch.push(row.device.key().0, &payload(row, self.pace.stamp(row.at_ns))?);
+        self.batch.push(row.device.queue_key(), &payload(row, self.pace.stamp(row.at_ns))?);
         if self.batch.is_full() {
             self.flush().await?;
         }

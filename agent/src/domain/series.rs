@@ -10,7 +10,7 @@ mod bucket;
 mod select;
 mod statistics;
 
-pub use self::bucket::{Aggregation, Bucketed, bucketed};
+pub use self::bucket::{Aggregation, Bucketed, bucketed, end_of};
 pub use self::select::{Matcher, Operator, Range, Selection};
 pub use self::statistics::Statistics;
 

@@ -105,6 +105,12 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// Too many questions are under way, or their answers are read too slowly.
+    #[error("too many questions are being answered: try again in {retry_after_s} s")]
+    Crowded {
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// As many events are held as may be.
     #[error("{0}")]
     EventsFull(String),
@@ -125,6 +131,14 @@ pub enum ApiError {
     /// The records cannot be stored at the moment.
     #[error("the records were not stored: {why}")]
     Degraded {
+        /// Why.
+        why: String,
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
+    /// What is asked for cannot be read at the moment.
+    #[error("the records could not be read: {why}")]
+    NotRead {
         /// Why.
         why: String,
         /// When to come back, s.
@@ -180,13 +194,16 @@ impl ApiError {
             | Self::NotInQueue(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
+            | Self::Crowded { .. }
             | Self::EventsFull(_)
             | Self::QueueFull { .. }
             | Self::TooManyLogins { .. }
             | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Degraded { .. }
+            | Self::NotRead { .. }
+            | Self::TooManyStreams { .. }
+            | Self::NoPods(_)
+            | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Panicked | Self::Encode(_) | Self::NotDone(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -195,7 +212,9 @@ impl ApiError {
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s }
+            | Self::Crowded { retry_after_s }
             | Self::Degraded { retry_after_s, .. }
+            | Self::NotRead { retry_after_s, .. }
             | Self::TooManyRequests { retry_after_s, .. }
             | Self::QueueFull { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),
@@ -301,8 +320,10 @@ impl IntoResponse for Telemetry {
 /// An error as the family of a route gives it.
 pub(super) fn in_family(route: &str, error: ApiError) -> Response {
     let begins = |families: &[&str]| families.iter().any(|family| route.starts_with(family));
-    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics", "/api/v1/write"]) {
+    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics"]) {
         Text(error).into_response()
+    } else if begins(&["/api/v1/write"]) {
+        Text(for_remote_write(error)).into_response()
     } else if begins(&["/api/v2/write"]) {
         Influx::Two(error).into_response()
     } else if begins(&["/write"]) {
@@ -313,6 +334,16 @@ pub(super) fn in_family(route: &str, error: ApiError) -> Response {
         Telemetry(error).into_response()
     } else {
         error.into_response()
+    }
+}
+
+/// What to come back after is 503 to a sender of remote write: on 429 Prometheus throws away what it has.
+fn for_remote_write(error: ApiError) -> ApiError {
+    match error.retry_after_s() {
+        Some(retry_after_s) if error.status() == StatusCode::TOO_MANY_REQUESTS => {
+            ApiError::Degraded { why: error.to_string(), retry_after_s }
+        }
+        _ => error,
     }
 }
 

@@ -128,7 +128,8 @@ impl Open {
 }
 
 /// The end of the bucket that a moment belongs to.
-fn end_of(at_ms: i64, step_ms: i64) -> i64 {
+#[must_use]
+pub fn end_of(at_ms: i64, step_ms: i64) -> i64 {
     let start_ms = at_ms.saturating_sub(1).div_euclid(step_ms).saturating_mul(step_ms);
     start_ms.saturating_add(step_ms)
 }

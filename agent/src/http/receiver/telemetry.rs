@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use super::ReceiverState;
-use super::series::{MAX_SERIES, ask};
+use super::series::{MAX_SAMPLES, MAX_SERIES, ask, json};
 use crate::api::telemetry as wire;
 use crate::api::time::rfc3339;
 use crate::domain::series::{Labels, Operator, Range, Selection};
@@ -24,7 +24,7 @@ use crate::http::error::Telemetry;
 use crate::http::{ApiError, body};
 use crate::queue::{NewMessage, Produce};
 use crate::receiver::collector::topic::TOPIC;
-use crate::receiver::telemetry::{UUID, Unfit, to_series};
+use crate::receiver::telemetry::{UUID, Unfit, key, to_series};
 use crate::series::MAX_AHEAD_MS;
 
 pub(super) mod history;
@@ -87,21 +87,17 @@ fn messages(bytes: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, ApiError> {
     }
     let stored = Range { from_ms: 0, to_ms: now_ms.saturating_add(MAX_AHEAD_MS) };
     let message = |(at, record): (usize, wire::TelemetryRecord)| {
+        let wrong = |words: &str| invalid(format!("record {at}: {words}"));
+        // Said now, since nobody can be told when it comes out of the queue.
         match to_series(&record) {
             Ok(series) if series.samples.iter().all(|sample| stored.contains(sample.at_ms)) => {}
-            // Said now, since nobody can be told when it comes out of the queue.
-            Ok(_) => {
-                return Err(invalid(format!(
-                    "record {at}: its time is before 1970 or more than an hour ahead"
-                )));
-            }
+            Ok(_) => return Err(wrong("its time is before 1970 or more than an hour ahead")),
             Err(Unfit::Blank) => {}
-            Err(Unfit::Wrong(words)) => return Err(invalid(format!("record {at}: {words}"))),
+            Err(Unfit::Wrong(words)) => return Err(wrong(&words)),
         }
-        let key = if record.uuid.is_empty() { record.device_id.clone() } else { record.uuid.clone() };
+        let key = key(&record).ok_or_else(|| wrong("it names no device"))?;
         let payload = serde_json::to_vec(&record).map_err(|error| invalid(error.to_string()))?;
-        // A key is bounded by the queue; a device's id is as long as its label.
-        Ok(NewMessage { key: Some(key.chars().filter(char::is_ascii_graphic).take(64).collect()), payload })
+        Ok(NewMessage { key: Some(key), payload })
     };
     records.into_iter().enumerate().map(message).collect()
 }
@@ -140,7 +136,7 @@ impl Parameters {
     params(("start" = Option<String>, Query, description = "RFC 3339 or seconds since the epoch (also `start_time`): whole days; the last day, and if nobody was seen then, all that is kept"),
         ("end" = Option<String>, Query, description = "the same (also `end_time`); now")),
     responses((status = 200, body = wire::Gpus), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn gpus(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -154,7 +150,7 @@ pub(super) async fn gpus(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Hosts), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn hosts(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -170,7 +166,7 @@ pub(super) async fn hosts(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Namespaces), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn namespaces(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -195,6 +191,7 @@ async fn seen(receiver: &ReceiverState, asked: Asked) -> Result<Vec<wire::Gpu>, 
     let asked = parameters(asked)?;
     let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), DAY_MS)?;
     let selection = Selection::default().and(UUID, Operator::NotEqual, "");
+    let _turn = receiver.series.room.turn().await?;
     let mut found = receiver.series.series.find(&selection, range, MAX_SERIES * 10).await?;
     if found.is_empty() && asked.start().is_none() {
         let always = Range { from_ms: 0, ..range };

@@ -1,15 +1,22 @@
 //! `GET /api/v1/gpus/{id}/telemetry`: one GPU's records.
+//!
+//! The GPU is looked for among the newest days first, and what it said is read [`backwards`] from there: neither the time that
+//! is kept, nor the pods that it had in it, nor how long it is gone makes a question too large.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::Response;
 
-use super::{Asked, ReceiverState, ask, id, parameters, wire};
-use crate::domain::series::{NAME, Operator, Range, Sample, Selection, SeriesSamples};
+use super::{Asked, MAX_SERIES, ReceiverState, ask, id, json, parameters, wire};
+use crate::domain::gpu::DeviceId;
+use crate::domain::series::{NAME, Operator, Range, Selection};
 use crate::http::ApiError;
 use crate::http::error::Telemetry;
-use crate::receiver::telemetry::{UUID, to_record};
-use crate::series;
+use crate::http::receiver::series::room::Turn;
+use crate::receiver::telemetry::UUID;
+use crate::series::{Error, Series};
+
+mod backwards;
 
 /// As the reference documents it.
 const DEFAULT_LIMIT: usize = 100;
@@ -17,14 +24,14 @@ const DEFAULT_LIMIT: usize = 100;
 /// Some megabytes of JSON.
 const MAX_LIMIT: usize = 10_000;
 
-/// Metrics of one GPU, with all labels that they ever had within a range.
-const MAX_SERIES: usize = 2_000;
+/// A record and its texts, about.
+const RECORD_BYTES: usize = 1_024;
 
-/// Samples read for one answer: a GPU's day of 20 metrics a second.
-const MAX_SAMPLES: usize = 2_000_000;
+const DAY_MS: i64 = 86_400_000;
 
-/// How far back the newest records are looked for where no start is given: most GPUs said something lately.
-const LOOK_BACK_MS: [i64; 4] = [600_000, 6 * 3_600_000, 3 * 86_400_000, i64::MAX];
+/// How far before the range's last day a GPU is looked for, each time only where it was not before: most said something
+/// today. Whole days, since the store opens whole days.
+const LOOK_BACK_MS: [i64; 3] = [0, 7 * DAY_MS, i64::MAX];
 
 /// The newest records of a GPU within a range, by time; with `step`, the newest of its buckets.
 #[utoipa::path(get, path = "/api/v1/gpus/{id}/telemetry", tag = "telemetry",
@@ -42,68 +49,95 @@ pub(in super::super) async fn telemetry(
     State(receiver): State<ReceiverState>,
     path: Result<Path<String>, PathRejection>,
     asked: Asked,
-) -> Result<Json<wire::GpuTelemetry>, Telemetry> {
+) -> Result<Response, Telemetry> {
     let (gpu_id, asked) = (id(path)?, parameters(asked)?);
     let limit = ask::limit(asked.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
     let buckets = ask::buckets(asked.step.as_deref(), asked.agg.as_deref())?;
     let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), i64::MAX)?;
     let range = Range { from_ms: range.from_ms.max(0), ..range };
-    let selection = of(&receiver, &gpu_id, range).await?.ok_or_else(|| {
-        ApiError::NoGpu(format!("no telemetry of a GPU {gpu_id:?} (GET /api/v1/gpus lists them)"))
-    })?;
-    let selection = match asked.metric.as_deref().filter(|metric| !metric.is_empty()) {
-        Some(metric) => selection.and(NAME, Operator::Equal, metric),
-        None => selection,
-    };
-    let steps = if asked.start().is_some() { &LOOK_BACK_MS[3..] } else { &LOOK_BACK_MS[..] };
-    let mut records = Vec::new();
-    for back_ms in steps {
-        let from_ms = range.to_ms.saturating_sub(*back_ms).max(range.from_ms);
-        let query = series::Query {
-            selection: selection.clone(),
-            range: Range { from_ms, ..range },
-            buckets,
-            max_series: MAX_SERIES,
-            max_samples: MAX_SAMPLES,
-        };
-        let found = receiver.series.read(&query).await?;
-        records = newest(&found, limit);
-        if records.len() >= limit || from_ms == range.from_ms {
-            break;
+    let turn = receiver.series.room.turn().await?;
+    let series = &receiver.series.series;
+    let Some(seen) = seen(series, &gpu_id, range).await? else {
+        let is_asked_for_all = asked.start().is_none() && asked.end().is_none();
+        if is_asked_for_all || !is_there(series, &gpu_id).await? {
+            let words = format!("no telemetry of a GPU {gpu_id:?} (GET /api/v1/gpus lists them)");
+            return Err(ApiError::NoGpu(words).into());
         }
-    }
-    Ok(Json(wire::GpuTelemetry { gpu_id, count: records.len(), data: records }))
+        return Ok(answer(turn, &gpu_id, Vec::new()));
+    };
+    let selection = match asked.metric.as_deref().filter(|metric| !metric.is_empty()) {
+        Some(metric) => seen.selection.and(NAME, Operator::Equal, metric),
+        None => seen.selection,
+    };
+    let range = Range { from_ms: range.from_ms, to_ms: seen.to_ms };
+    let question =
+        backwards::Question { selection, range, last_ms: seen.last_ms, buckets, limit, ..Default::default() };
+    Ok(answer(turn, &gpu_id, backwards::read(series, question).await?))
 }
 
-/// The series of a GPU: those with its UUID, else those of GPUs with this device id.
-async fn of(receiver: &ReceiverState, gpu_id: &str, range: Range) -> Result<Option<Selection>, ApiError> {
-    let by_uuid = Selection::default().and(UUID, Operator::Equal, gpu_id);
-    let by_device =
-        Selection::default().and("device", Operator::Equal, gpu_id).and(UUID, Operator::NotEqual, "");
-    if gpu_id.is_empty() {
-        return Ok(None);
-    }
-    for selection in [by_uuid, by_device] {
-        for range in [range, Range { from_ms: 0, to_ms: i64::MAX }] {
-            if !receiver.series.series.find(&selection, range, MAX_SERIES).await?.is_empty() {
-                return Ok(Some(selection));
+fn answer(turn: Turn, gpu_id: &str, records: Vec<wire::TelemetryRecord>) -> Response {
+    let gpu_id = serde_json::Value::from(gpu_id);
+    let head = format!(r#"{{"gpu_id":{gpu_id},"count":{},"data":["#, records.len());
+    json::list(turn, records.len() * RECORD_BYTES, head, records)
+}
+
+/// A GPU's series, as they were found.
+struct Seen {
+    selection: Selection,
+    /// None of its samples in the range is newer than this.
+    to_ms: i64,
+    /// Its newest sample is here, as far as the store knows.
+    last_ms: i64,
+}
+
+/// Where in the range a GPU was last.
+async fn seen(series: &Series, gpu_id: &str, range: Range) -> Result<Option<Seen>, ApiError> {
+    let mut to_ms = range.to_ms;
+    for back_ms in LOOK_BACK_MS {
+        let from_ms = range.to_ms.saturating_sub(back_ms).div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        let from_ms = from_ms.max(range.from_ms);
+        for selection in selections(gpu_id) {
+            let last_ms = match series.find(&selection, Range { from_ms, to_ms }, MAX_SERIES).await {
+                Ok(found) => found.iter().map(|series| series.last_ms.min(to_ms)).max(),
+                // More than can be told one by one are there.
+                Err(Error::TooMuch { .. }) => Some(to_ms),
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(last_ms) = last_ms {
+                return Ok(Some(Seen { selection, to_ms, last_ms }));
             }
         }
+        if from_ms <= range.from_ms {
+            break;
+        }
+        to_ms = from_ms - 1;
     }
     Ok(None)
 }
 
-/// The newest samples as records, by time, then metric. What JSON has no number for is left out: the reference's clients
-/// read numbers.
-fn newest(found: &[SeriesSamples], limit: usize) -> Vec<wire::TelemetryRecord> {
-    let finite = |sample: &&Sample| sample.value.is_finite();
-    let mut all: Vec<_> = found
-        .iter()
-        .flat_map(|series| {
-            series.samples.iter().rev().filter(finite).take(limit).map(move |sample| (sample, &series.labels))
-        })
-        .collect();
-    all.sort_by(|(one, of_one), (other, of_other)| (other.at_ms, of_other).cmp(&(one.at_ms, of_one)));
-    all.truncate(limit);
-    all.into_iter().rev().map(|(sample, labels)| to_record(labels, *sample)).collect()
+/// Whether anything of a GPU is kept.
+async fn is_there(series: &Series, gpu_id: &str) -> Result<bool, ApiError> {
+    for selection in selections(gpu_id) {
+        match series.find(&selection, Range { from_ms: 0, to_ms: i64::MAX }, 0).await {
+            Ok(none) if none.is_empty() => {}
+            Ok(_) | Err(Error::TooMuch { .. }) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// What an id can mean, the likelier first: series of the GPU with this UUID, or of GPUs with this device id. Who has no
+/// UUID goes by its device id, so that what looks like one is found whole by it.
+fn selections(gpu_id: &str) -> Vec<Selection> {
+    if gpu_id.is_empty() {
+        return Vec::new();
+    }
+    let by_uuid = Selection::default().and(UUID, Operator::Equal, gpu_id);
+    let by_device =
+        Selection::default().and("device", Operator::Equal, gpu_id).and(UUID, Operator::NotEqual, "");
+    match DeviceId::parse(gpu_id) {
+        Some(DeviceId::Name { .. }) => vec![by_device, by_uuid],
+        _ => vec![by_uuid, by_device],
+    }
 }

@@ -98,6 +98,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
     let router = &receiver.router;
     let mut unnamed = record("", "2024-09-25T10:30:00Z", 1.0);
     unnamed["device_id"] = json!("");
+    unnamed["hostname"] = json!("");
     let good = record("u", "2024-09-25T10:30:00Z", 1.0);
     let wrong = [
         json!([good, unnamed]).to_string(),
@@ -241,6 +242,58 @@ async fn series_are_found_read_and_summed_up() {
     assert_eq!(of["statistics"][0]["max"], "+Inf");
     let together = get(router, "/api/v1/statistics?match=m_total&by=__name__").await.json();
     assert_eq!((&together["count"], &together["statistics"][0]["series"]), (&json!(1), &json!(2)));
+}
+
+/// A name in any script, an index on a host: whatever names a device makes a key.
+#[tokio::test]
+async fn every_device_that_has_a_name_is_taken_and_found() {
+    let (receiver, task) = collecting().await;
+    let at = crate::api::time::rfc3339(NOW_NS);
+    let mut records = [record("", &at, 1.0), record("", &at, 2.0), record("u", &at, 140_737_488_355_328.0)];
+    let foreign = "\u{413}\u{41f}\u{423}";
+    records[0]["device_id"] = json!(foreign);
+    records[1]["device_id"] = json!("");
+    let answer = post(&receiver.router, "/telemetry", json!(records).to_string()).await;
+    assert_eq!((answer.status, &answer.json()["count"]), (StatusCode::OK, &json!(3)), "{}", answer.text());
+    // The third is DCGM's word for no value.
+    let gpus = until(&receiver.router, "/api/v1/gpus", |gpus| gpus["count"] == 2).await;
+    let gpus = gpus["gpus"].as_array().unwrap();
+    let ids: Vec<_> = gpus.iter().map(|gpu| gpu["uuid"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["nvidia0", foreign]);
+    task.abort();
+}
+
+/// What a client does not read is held, and counted as long.
+#[tokio::test]
+async fn answers_hold_their_room_until_they_are_read() {
+    use tower::ServiceExt as _;
+    let receiver = receiver().await;
+    let samples = (0..500).map(|n| Sample { at_ms: NOW_MS - n, value: 1.0 }).collect();
+    let labels = Labels::new("m", [("UUID", "u")]).unwrap();
+    receiver.series.append("s", vec![SeriesSamples { labels, samples }]).await.unwrap();
+    let free = receiver.door.room.free();
+    for (path, least) in [
+        ("/api/v1/samples?match=m", 500),
+        ("/api/v1/samples?match=m&format=csv", 500),
+        ("/api/v1/gpus/u/telemetry", 100),
+        ("/api/v1/statistics?match=m", 1),
+        ("/api/v1/series", 1),
+        ("/api/v1/labels", 1),
+        ("/api/v1/labels/UUID/values", 1),
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let unread = receiver.router.clone().oneshot(request).await.unwrap();
+        let held = free - receiver.door.room.free();
+        assert!(unread.status() == 200 && (least..20_000).contains(&held), "{path}: {held}");
+        axum::body::to_bytes(unread.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(receiver.door.room.free(), free, "{path}");
+    }
+    // An error and a short list hold nothing.
+    for path in ["/api/v1/samples?match=", "/api/v1/gpus"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let unread = receiver.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(receiver.door.room.free(), free, "{path} {}", unread.status());
+    }
 }
 
 #[tokio::test]
