@@ -26,8 +26,10 @@ use tokio::sync::watch;
 
 pub use self::config::Config;
 pub use self::metrics::Metrics;
+pub use self::notify::Client;
 pub use self::run::{Alerts, Change};
 use self::state::Alert;
+use crate::tls;
 
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;
@@ -69,4 +71,7 @@ pub enum Error {
     /// A target that cannot be.
     #[error("alerts: {0}")]
     Target(String),
+    /// Certificates that cannot be used.
+    #[error("alerts: tls: {}", tls::words(.0))]
+    Tls(#[from] tls::Error),
 }

@@ -6,19 +6,23 @@
 //!   with an end five minutes ahead: it resolves by itself what it does not hear of again, and a repeated post is none too
 //!   many. So only the newest post to it is worth keeping.
 //!
-//! 2xx is success; 4xx but for 408 and 429 is a refusal that no repetition mends; anything else is tried again.
+//! [`client`] says which answers are final; anything else is tried again.
+
+mod client;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::client::Client;
+use self::client::Outcome;
+pub(super) use self::client::Place;
 use super::Metrics;
 use super::state::{Alert, State};
 
@@ -39,21 +43,24 @@ pub(super) enum Kind {
 }
 
 /// One target.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Target {
     kind: Kind,
-    url: String,
+    place: Place,
     waiting: Arc<Mutex<VecDeque<Value>>>,
     bell: Arc<Notify>,
 }
 
 impl Target {
-    pub(super) fn new(kind: Kind, url: &str) -> Self {
-        let url = match kind {
-            Kind::Webhook => url.to_owned(),
-            Kind::Alertmanager => format!("{}/api/v2/alerts", url.trim_end_matches('/')),
+    /// # Errors
+    /// What is wrong with the URL.
+    pub(super) fn new(kind: Kind, url: &str) -> Result<Self, String> {
+        let path: &[&str] = match kind {
+            Kind::Webhook => &[],
+            Kind::Alertmanager => &["api", "v2", "alerts"],
         };
-        Self { kind, url, waiting: Arc::default(), bell: Arc::default() }
+        let place = Place::new(url, path)?;
+        Ok(Self { kind, place, waiting: Arc::default(), bell: Arc::default() })
     }
 
     /// Tells what changed, and to an Alertmanager what fires.
@@ -122,23 +129,24 @@ impl Target {
             .with_jitter()
             .without_max_times();
         for (tries, pause) in pauses.build().enumerate() {
-            match client.post(&self.url).json(post).send().await.map(|answer| answer.status()) {
-                Ok(status) if status.is_success() => {
+            let to = &self.place.shown;
+            match client.post(&self.place, post).await {
+                Outcome::Taken => {
                     metrics.posted("delivered");
                     if tries > 0 {
-                        info!(url = self.url, tries, "alerts are told again");
+                        info!(to, tries, "alerts are told again");
                     }
                     return;
                 }
-                Ok(status) if is_final(status) => {
-                    warn!(url = self.url, %status, "alerts are refused");
+                Outcome::Refused(words) => {
+                    warn!(to, words, "alerts are refused");
                     metrics.posted("refused");
                     return;
                 }
-                outcome => {
+                Outcome::Again(words) => {
                     metrics.posted("retried");
                     if tries == 0 {
-                        warn!(url = self.url, ?outcome, "alerts cannot be told, trying again");
+                        warn!(to, words, "alerts cannot be told, trying again");
                     }
                 }
             }
@@ -149,12 +157,6 @@ impl Target {
             tokio::time::sleep(pause).await;
         }
     }
-}
-
-fn is_final(status: StatusCode) -> bool {
-    status.is_client_error()
-        && status != StatusCode::REQUEST_TIMEOUT
-        && status != StatusCode::TOO_MANY_REQUESTS
 }
 
 fn rfc3339_ms(at_ms: i64) -> String {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,7 +14,7 @@ use tracing::warn;
 use super::book::{self, Book};
 use super::measure::{group, values};
 use super::metrics::StateLabel;
-use super::notify::{Kind, Target};
+use super::notify::{Client, Kind, Target};
 use super::rule::{self, Rule};
 use super::state::{Alert, Changes, Findings, State, step};
 use super::{Config, Error, Metrics, Status, WallClock, Watch};
@@ -55,7 +54,7 @@ impl Alerts {
     /// Reads the rules, and the states that `directory` keeps. What fires and is resolved also goes to `changes`.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Rules`], [`Error::Target`].
+    /// Any [`Error`].
     pub fn new(
         config: &Config,
         directory: &Path,
@@ -79,15 +78,10 @@ impl Alerts {
         let mut known = book.load().map_err(|source| Error::Read { path, source })?;
         // A rule that is gone has no alerts any more.
         known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
-        let of =
-            |kind, urls: &[String]| urls.iter().map(move |url| Target::new(kind, url)).collect::<Vec<_>>();
-        let mut targets = of(Kind::Webhook, &config.webhooks);
-        targets.extend(of(Kind::Alertmanager, &config.alertmanagers));
-        let client = Client::builder()
-            .timeout(Duration::from_millis(config.timeout_ms))
-            .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|cause| Error::Target(cause.to_string()))?;
+        let webhooks = config.webhooks.iter().map(|url| Target::new(Kind::Webhook, url));
+        let managers = config.alertmanagers.iter().map(|url| Target::new(Kind::Alertmanager, url));
+        let targets = webhooks.chain(managers).collect::<Result<_, _>>().map_err(Error::Target)?;
+        let client = Client::new(config)?;
         let interval = Duration::from_millis(config.interval_ms);
         let status = watch::Sender::new(Status::default());
         let this = Self {
@@ -112,6 +106,12 @@ impl Alerts {
     #[must_use]
     pub fn watch(&self) -> Watch {
         self.status.subscribe()
+    }
+
+    /// The way to the targets.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Evaluates and tells until the token is cancelled.

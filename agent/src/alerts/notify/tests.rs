@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::extract::State as Shared;
+use axum::http::StatusCode;
 use axum::routing::post;
 
 use super::*;
@@ -18,6 +19,10 @@ fn alert(rule: &str, state: State) -> Alert {
         severity: "critical".to_owned(),
         summary: "a is at 2.5".to_owned(),
     }
+}
+
+fn client() -> Client {
+    Client::new(&super::super::Config::default()).unwrap()
 }
 
 /// What came, and how many posts are answered with which status before 200.
@@ -67,8 +72,8 @@ async fn a_webhook_is_told_each_change_once_although_it_was_down() {
     server.with.store(503, Ordering::SeqCst);
     server.refuse.store(2, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Webhook, &format!("{url}/hook"));
-    let running = tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
+    let target = Target::new(Kind::Webhook, &format!("{url}/hook")).unwrap();
+    let running = tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
     target.tell(&[alert("One", State::Firing)], &[], 10_000, &metrics);
     target.tell(&[], &[alert("One", State::Firing)], 11_000, &metrics);
     target.tell(&[alert("One", State::Resolved)], &[], 12_000, &metrics);
@@ -90,8 +95,8 @@ async fn a_webhook_is_told_each_change_once_although_it_was_down() {
 async fn an_alertmanager_hears_again_what_fires_and_when_it_ends() {
     let (server, url) = served().await;
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Alertmanager, &format!("{url}/"));
-    tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
+    let target = Target::new(Kind::Alertmanager, &format!("{url}/")).unwrap();
+    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
     let firing = [alert("One", State::Firing)];
     target.tell(&firing, &firing, 10_000, &metrics);
     until(&server, 1).await;
@@ -116,8 +121,8 @@ async fn what_is_refused_is_counted_and_passed_over() {
     server.with.store(400, Ordering::SeqCst);
     server.refuse.store(1, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Webhook, &format!("{url}/hook"));
-    tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
+    let target = Target::new(Kind::Webhook, &format!("{url}/hook")).unwrap();
+    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
     target.tell(&[alert("One", State::Firing)], &[], 1, &metrics);
     target.tell(&[alert("Two", State::Firing)], &[], 2, &metrics);
     let came = until(&server, 1).await;
@@ -130,7 +135,7 @@ async fn what_is_refused_is_counted_and_passed_over() {
 #[tokio::test]
 async fn what_waits_is_bounded_and_the_oldest_goes() {
     let metrics = Metrics::default();
-    let target = Target::new(Kind::Webhook, "http://127.0.0.1:9/hook");
+    let target = Target::new(Kind::Webhook, "http://127.0.0.1:9/hook").unwrap();
     for n in 0..MAX_WAITING + 5 {
         target.tell(&[alert(&format!("R{n}"), State::Firing)], &[], 1, &metrics);
     }
