@@ -48,6 +48,7 @@ pub struct Alerts {
     status: watch::Sender<Status>,
     changes: mpsc::Sender<Change>,
     told_at: Option<Instant>,
+    since_ms: i64,
 }
 
 impl Alerts {
@@ -97,6 +98,7 @@ impl Alerts {
             status,
             changes,
             told_at: None,
+            since_ms: clock().div_euclid(1_000_000),
         };
         this.publish(Vec::new(), None);
         Ok(this)
@@ -138,11 +140,15 @@ impl Alerts {
     /// Every rule once.
     pub(super) async fn evaluate(&mut self) {
         let now_ms = (self.clock)().div_euclid(1_000_000);
+        // A clock that was set back is no long run.
+        self.since_ms = self.since_ms.min(now_ms);
+        let runs_ms = now_ms.saturating_sub(self.since_ms);
         let (mut changed, mut failing) = (Vec::new(), Vec::new());
         for rule in &self.rules {
             self.metrics.evaluations.inc();
             match find(&self.series, rule, now_ms).await {
-                Ok(findings) => {
+                Ok(mut findings) => {
+                    findings.is_catching_up = runs_ms < window_ms(rule);
                     let alerts = self.known.entry(rule.name.clone()).or_default();
                     let Changes { fired, resolved, left_out } = step(rule, alerts, &findings, now_ms);
                     self.metrics.left_out.inc_by(left_out);
@@ -201,10 +207,13 @@ impl Alerts {
     }
 }
 
+fn window_ms(rule: &Rule) -> i64 {
+    i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX)
+}
+
 /// What a rule sees now.
 async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, series::Error> {
-    let window_ms = i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let range = Range { from_ms: now_ms.saturating_sub(window_ms) + 1, to_ms: now_ms };
+    let range = Range { from_ms: now_ms.saturating_sub(window_ms(rule)) + 1, to_ms: now_ms };
     if rule.absent {
         let day = Range { from_ms: now_ms.saturating_sub(DAY_MS), to_ms: now_ms };
         let found = series.find(&rule.selection(&rule.metric), day, MAX_SERIES).await?;
@@ -216,7 +225,7 @@ async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, ser
             .collect();
         let absent: BTreeSet<_> =
             seen.map(|found| group(rule, &found.labels)).filter(|group| !there.contains(group)).collect();
-        return Ok(Findings { absent: absent.into_iter().collect(), ..Findings::default() });
+        return Ok(Findings { absent: absent.into_iter().collect(), there, ..Findings::default() });
     }
     let query = |metric| Query {
         selection: rule.selection(metric),
