@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::book::{self, Book};
 use super::measure::{group, values};
 use super::metrics::StateLabel;
-use super::notify::{Client, Kind, Target};
+use super::notify::{Alertmanager, Client, Place, REPEAT, Webhook};
 use super::rule::{self, Rule};
 use super::state::{Alert, Changes, Findings, State, step};
 use super::{Config, Error, Metrics, Status, WallClock, Watch};
@@ -24,9 +24,6 @@ use crate::series::{self, Query, Series};
 /// Series and samples of one rule's question: a thousand containers' buckets for five minutes.
 const MAX_SERIES: usize = 50_000;
 const MAX_SAMPLES: usize = 2_000_000;
-
-/// An Alertmanager is told again what fires.
-const REPEAT: Duration = Duration::from_secs(60);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -40,15 +37,16 @@ pub struct Alerts {
     series: Series,
     book: Book,
     known: book::Alerts,
-    targets: Vec<Target>,
+    webhooks: Vec<Webhook>,
+    managers: Vec<Place>,
     client: Client,
     interval: Duration,
     metrics: Metrics,
     clock: WallClock,
     status: watch::Sender<Status>,
     changes: mpsc::Sender<Change>,
-    told_at: Option<Instant>,
     since_ms: i64,
+    told: watch::Sender<u64>,
 }
 
 impl Alerts {
@@ -79,9 +77,10 @@ impl Alerts {
         let mut known = book.load().map_err(|source| Error::Read { path, source })?;
         // A rule that is gone has no alerts any more.
         known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
-        let webhooks = config.webhooks.iter().map(|url| Target::new(Kind::Webhook, url));
-        let managers = config.alertmanagers.iter().map(|url| Target::new(Kind::Alertmanager, url));
-        let targets = webhooks.chain(managers).collect::<Result<_, _>>().map_err(Error::Target)?;
+        let webhooks = config.webhooks.iter().map(|url| Place::new(url, &[]).map(Webhook::new));
+        let webhooks = webhooks.collect::<Result<_, _>>().map_err(Error::Target)?;
+        let managers = config.alertmanagers.iter().map(|url| Alertmanager::place(url));
+        let managers = managers.collect::<Result<_, _>>().map_err(Error::Target)?;
         let client = Client::new(config)?;
         let interval = Duration::from_millis(config.interval_ms);
         let status = watch::Sender::new(Status::default());
@@ -90,15 +89,16 @@ impl Alerts {
             series,
             book,
             known,
-            targets,
+            webhooks,
+            managers,
             client,
             interval,
             metrics,
             clock,
             status,
             changes,
-            told_at: None,
             since_ms: clock().div_euclid(1_000_000),
+            told: watch::Sender::new(0),
         };
         this.publish(Vec::new(), None);
         Ok(this)
@@ -119,8 +119,20 @@ impl Alerts {
     /// Evaluates and tells until the token is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut telling = JoinSet::new();
-        for target in &self.targets {
-            telling.spawn(target.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        for webhook in &self.webhooks {
+            telling.spawn(webhook.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        }
+        for place in &self.managers {
+            let manager = Alertmanager {
+                place: place.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                clock: self.clock,
+                repeat: REPEAT,
+                shown: self.watch(),
+                changes: self.told.subscribe(),
+            };
+            telling.spawn(manager.run(stop.clone()));
         }
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -171,24 +183,15 @@ impl Alerts {
         {
             warn!(%cause, "the states of alerts cannot be kept: after a restart they are told again");
         }
-        self.tell(&changed, now_ms);
         self.publish(failing, Some(now_ms));
+        if !changed.is_empty() {
+            self.webhooks.iter().for_each(|webhook| webhook.tell(&changed, &self.metrics));
+            self.told.send_modify(|told| *told += 1);
+        }
         for alert in changed {
             if self.changes.send(Change(alert)).await.is_err() {
                 return;
             }
-        }
-    }
-
-    fn tell(&mut self, changed: &[Alert], now_ms: i64) {
-        let repeat = self.told_at.is_none_or(|at| at.elapsed() >= REPEAT);
-        if changed.is_empty() && !repeat {
-            return;
-        }
-        self.told_at = Some(Instant::now());
-        let firing: Vec<_> = self.all().filter(|alert| alert.state == State::Firing).cloned().collect();
-        for target in &self.targets {
-            target.tell(changed, &firing, now_ms, &self.metrics);
         }
     }
 
