@@ -5,6 +5,7 @@
 //!   its condition has held for the rule's time, not before;
 //! - it resolves when its value is beyond the rule's `clear`, which may lie apart from the limit: no flapping in between;
 //! - states are on disk before anybody is told; a restart neither fires an alert again nor forgets one that fires;
+//! - for a rule's window after the start what is missing changes no state: it may wait at the nodes or in the queue;
 //! - a question that fails changes no state: no data is an answer, an error is none;
 //! - rules, alerts, targets and what waits to be told have limits; what is dropped is counted.
 //!
@@ -26,8 +27,10 @@ use tokio::sync::watch;
 
 pub use self::config::Config;
 pub use self::metrics::Metrics;
+pub use self::notify::Client;
 pub use self::run::{Alerts, Change};
 use self::state::Alert;
+use crate::tls;
 
 /// Wall time, ns since the epoch; the application stamps it.
 pub type WallClock = fn() -> i64;
@@ -69,4 +72,7 @@ pub enum Error {
     /// A target that cannot be.
     #[error("alerts: {0}")]
     Target(String),
+    /// Certificates that cannot be used.
+    #[error("alerts: tls: {}", tls::words(.0))]
+    Tls(#[from] tls::Error),
 }

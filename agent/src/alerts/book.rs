@@ -1,4 +1,5 @@
-//! The file of states: what fires stays known over a restart. It is replaced whole, and synced, before anybody is told.
+//! The file of states: what fires stays known over a restart, what is pending does not. It is replaced whole, and synced,
+//! before anybody is told.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -7,7 +8,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::state::Alert;
+use super::state::{Alert, State};
 
 const FILE_NAME: &str = "alerts.json";
 
@@ -58,7 +59,8 @@ impl Book {
             return Ok(Alerts::new());
         };
         let mut all = Alerts::new();
-        for alert in page.alerts {
+        // What was pending has to hold anew: nobody knows whether it did meanwhile.
+        for alert in page.alerts.into_iter().filter(|alert| alert.state != State::Pending) {
             all.entry(alert.rule.clone()).or_default().insert(alert.labels.clone(), alert);
         }
         Ok(all)
@@ -69,7 +71,8 @@ impl Book {
     /// # Errors
     /// The disk's.
     pub fn store(&self, all: &Alerts) -> io::Result<()> {
-        let alerts = all.values().flat_map(BTreeMap::values).cloned().collect();
+        let told = |alert: &&Alert| alert.state != State::Pending;
+        let alerts = all.values().flat_map(BTreeMap::values).filter(told).cloned().collect();
         let bytes = serde_json::to_vec(&Page { format: FORMAT, alerts })?;
         let fresh = self.path.with_extension("new");
         let mut file = fs::File::create(&fresh)?;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::notify::Place;
+use crate::tls;
+
 /// Settings of the alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +23,8 @@ pub struct Config {
     pub alertmanagers: Vec<String>,
     /// Time for one post, ms.
     pub timeout_ms: u64,
+    /// `[alerts.tls]`: for `https://`.
+    pub tls: tls::Client,
 }
 
 impl Default for Config {
@@ -32,6 +37,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             alertmanagers: Vec::new(),
             timeout_ms: 10_000,
+            tls: tls::Client::default(),
         }
     }
 }
@@ -55,13 +61,43 @@ impl Config {
         if targets > MAX_TARGETS {
             return Err(format!("{targets} webhooks and alertmanagers, at most {MAX_TARGETS}"));
         }
-        for url in self.webhooks.iter().chain(&self.alertmanagers) {
-            let fits = reqwest::Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !fits {
-                return Err(format!("`{url}` is no URL, such as http://10.0.0.5:9093"));
+        for (key, urls) in [("webhooks", &self.webhooks), ("alertmanagers", &self.alertmanagers)] {
+            for (n, url) in urls.iter().enumerate() {
+                let place = Place::new(url, &[]);
+                place.map_err(|words| {
+                    format!("{key}: number {} {words}, such as http://10.0.0.5:9093", n + 1)
+                })?;
             }
         }
+        if self.tls.is_set() && !self.is_over_tls() {
+            return Err("tls: no webhook and no Alertmanager is https://".to_owned());
+        }
         Ok(())
+    }
+
+    /// One of the targets at least is `https://`.
+    pub(super) fn is_over_tls(&self) -> bool {
+        let mut urls = self.webhooks.iter().chain(&self.alertmanagers);
+        urls.any(|url| Place::new(url, &[]).is_ok_and(|place| place.is_over_tls()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_said_and_no_url_repeated() {
+        let https = Config { webhooks: vec!["https://h/secret".to_owned()], ..Config::default() };
+        assert_eq!((https.check(), https.is_over_tls()), (Ok(()), true));
+        let tls = tls::Client { ca: PathBuf::from("/ca.pem"), ..tls::Client::default() };
+        assert_eq!(Config { tls: tls.clone(), ..https }.check(), Ok(()));
+        assert!(Config { tls, ..Config::default() }.check().unwrap_err().starts_with("tls: "));
+        let wrong = ["http://h/".to_owned(), "h/secret".to_owned()].to_vec();
+        let words = Config { alertmanagers: wrong, ..Config::default() }.check().unwrap_err();
+        assert!(
+            words.starts_with("alertmanagers: number 2 is no URL") && !words.contains("secret"),
+            "{words}"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::rule::{Measure, Rule};
-use crate::domain::series::{Aggregation, Labels, NAME, Sample, SeriesSamples, Statistics, bucketed};
+use crate::domain::series::{
+    Aggregation, Labels, NAME, Sample, SeriesSamples, Statistics, bucketed, increase,
+};
 
 /// An alert's labels.
 pub(super) type Group = BTreeMap<String, String>;
@@ -80,7 +82,7 @@ fn of_buckets(quantile: f64, of: &[&SeriesSamples]) -> Option<f64> {
             text => text.parse().ok().filter(|end: &f64| *end >= 0.0)?,
         };
         // Ends are not negative: their bits are in their order.
-        below.entry(end.to_bits()).or_insert((end, 0.0)).1 += grown(&one.samples);
+        below.entry(end.to_bits()).or_insert((end, 0.0)).1 += increase(&one.samples);
     }
     let all = below.values().next_back().filter(|(end, _)| end.is_infinite())?.1;
     if all <= 0.0 {
@@ -99,14 +101,6 @@ fn of_buckets(quantile: f64, of: &[&SeriesSamples]) -> Option<f64> {
         (start, before) = (end, count);
     }
     None
-}
-
-/// What a counter grew by, a fall taken as a beginning at zero.
-fn grown(samples: &[Sample]) -> f64 {
-    let pairs = samples
-        .array_windows()
-        .map(|[one, next]| if next.value < one.value { next.value } else { next.value - one.value });
-    pairs.sum()
 }
 
 #[cfg(test)]
@@ -169,6 +163,14 @@ mod tests {
         assert_eq!(of(0.5), Some(0.1));
         assert!((of(0.7).unwrap() - 0.15).abs() < 1e-9);
         assert_eq!(of(0.99), Some(0.2), "the last bucket has no end");
+        // Where a series ended, by its own word or for want of a number, it has no value, and goes on behind it.
+        let mut ended = [
+            bucket("0.1", &[0.0, f64::NAN, 50.0]),
+            bucket("0.2", &[100.0, 190.0]),
+            bucket("+Inf", &[100.0, 200.0]),
+        ];
+        ended[2].samples.push(Sample::stale(20_000));
+        assert_eq!(one(&rule("quantile = 0.5"), &ended, &[]), Some(0.1));
         assert_eq!(one(&rule("quantile = 0.5"), &[bucket("+Inf", &[5.0, 5.0])], &[]), None);
         assert_eq!(one(&rule("quantile = 0.5"), &[bucket("x", &[5.0, 6.0])], &[]), None);
     }

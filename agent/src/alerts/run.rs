@@ -5,17 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::book::{self, Book};
 use super::measure::{group, values};
 use super::metrics::StateLabel;
-use super::notify::{Kind, Target};
+use super::notify::{Alertmanager, Client, Place, REPEAT, Webhook};
 use super::rule::{self, Rule};
 use super::state::{Alert, Changes, Findings, State, step};
 use super::{Config, Error, Metrics, Status, WallClock, Watch};
@@ -25,9 +24,6 @@ use crate::series::{self, Query, Series};
 /// Series and samples of one rule's question: a thousand containers' buckets for five minutes.
 const MAX_SERIES: usize = 50_000;
 const MAX_SAMPLES: usize = 2_000_000;
-
-/// An Alertmanager is told again what fires.
-const REPEAT: Duration = Duration::from_secs(60);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -41,21 +37,23 @@ pub struct Alerts {
     series: Series,
     book: Book,
     known: book::Alerts,
-    targets: Vec<Target>,
+    webhooks: Vec<Webhook>,
+    managers: Vec<Place>,
     client: Client,
     interval: Duration,
     metrics: Metrics,
     clock: WallClock,
     status: watch::Sender<Status>,
     changes: mpsc::Sender<Change>,
-    told_at: Option<Instant>,
+    since_ms: i64,
+    told: watch::Sender<u64>,
 }
 
 impl Alerts {
     /// Reads the rules, and the states that `directory` keeps. What fires and is resolved also goes to `changes`.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Rules`], [`Error::Target`].
+    /// Any [`Error`].
     pub fn new(
         config: &Config,
         directory: &Path,
@@ -79,15 +77,11 @@ impl Alerts {
         let mut known = book.load().map_err(|source| Error::Read { path, source })?;
         // A rule that is gone has no alerts any more.
         known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
-        let of =
-            |kind, urls: &[String]| urls.iter().map(move |url| Target::new(kind, url)).collect::<Vec<_>>();
-        let mut targets = of(Kind::Webhook, &config.webhooks);
-        targets.extend(of(Kind::Alertmanager, &config.alertmanagers));
-        let client = Client::builder()
-            .timeout(Duration::from_millis(config.timeout_ms))
-            .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|cause| Error::Target(cause.to_string()))?;
+        let webhooks = config.webhooks.iter().map(|url| Place::new(url, &[]).map(Webhook::new));
+        let webhooks = webhooks.collect::<Result<_, _>>().map_err(Error::Target)?;
+        let managers = config.alertmanagers.iter().map(|url| Alertmanager::place(url));
+        let managers = managers.collect::<Result<_, _>>().map_err(Error::Target)?;
+        let client = Client::new(config)?;
         let interval = Duration::from_millis(config.interval_ms);
         let status = watch::Sender::new(Status::default());
         let this = Self {
@@ -95,14 +89,16 @@ impl Alerts {
             series,
             book,
             known,
-            targets,
+            webhooks,
+            managers,
             client,
             interval,
             metrics,
             clock,
             status,
             changes,
-            told_at: None,
+            since_ms: clock().div_euclid(1_000_000),
+            told: watch::Sender::new(0),
         };
         this.publish(Vec::new(), None);
         Ok(this)
@@ -114,11 +110,29 @@ impl Alerts {
         self.status.subscribe()
     }
 
+    /// The way to the targets.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Evaluates and tells until the token is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut telling = JoinSet::new();
-        for target in &self.targets {
-            telling.spawn(target.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        for webhook in &self.webhooks {
+            telling.spawn(webhook.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        }
+        for place in &self.managers {
+            let manager = Alertmanager {
+                place: place.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                clock: self.clock,
+                repeat: REPEAT,
+                shown: self.watch(),
+                changes: self.told.subscribe(),
+            };
+            telling.spawn(manager.run(stop.clone()));
         }
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,11 +152,15 @@ impl Alerts {
     /// Every rule once.
     pub(super) async fn evaluate(&mut self) {
         let now_ms = (self.clock)().div_euclid(1_000_000);
+        // A clock that was set back is no long run.
+        self.since_ms = self.since_ms.min(now_ms);
+        let runs_ms = now_ms.saturating_sub(self.since_ms);
         let (mut changed, mut failing) = (Vec::new(), Vec::new());
         for rule in &self.rules {
             self.metrics.evaluations.inc();
             match find(&self.series, rule, now_ms).await {
-                Ok(findings) => {
+                Ok(mut findings) => {
+                    findings.is_catching_up = runs_ms < window_ms(rule);
                     let alerts = self.known.entry(rule.name.clone()).or_default();
                     let Changes { fired, resolved, left_out } = step(rule, alerts, &findings, now_ms);
                     self.metrics.left_out.inc_by(left_out);
@@ -165,24 +183,15 @@ impl Alerts {
         {
             warn!(%cause, "the states of alerts cannot be kept: after a restart they are told again");
         }
-        self.tell(&changed, now_ms);
         self.publish(failing, Some(now_ms));
+        if !changed.is_empty() {
+            self.webhooks.iter().for_each(|webhook| webhook.tell(&changed, &self.metrics));
+            self.told.send_modify(|told| *told += 1);
+        }
         for alert in changed {
             if self.changes.send(Change(alert)).await.is_err() {
                 return;
             }
-        }
-    }
-
-    fn tell(&mut self, changed: &[Alert], now_ms: i64) {
-        let repeat = self.told_at.is_none_or(|at| at.elapsed() >= REPEAT);
-        if changed.is_empty() && !repeat {
-            return;
-        }
-        self.told_at = Some(Instant::now());
-        let firing: Vec<_> = self.all().filter(|alert| alert.state == State::Firing).cloned().collect();
-        for target in &self.targets {
-            target.tell(changed, &firing, now_ms, &self.metrics);
         }
     }
 
@@ -201,10 +210,13 @@ impl Alerts {
     }
 }
 
+fn window_ms(rule: &Rule) -> i64 {
+    i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX)
+}
+
 /// What a rule sees now.
 async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, series::Error> {
-    let window_ms = i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let range = Range { from_ms: now_ms.saturating_sub(window_ms) + 1, to_ms: now_ms };
+    let range = Range { from_ms: now_ms.saturating_sub(window_ms(rule)) + 1, to_ms: now_ms };
     if rule.absent {
         let day = Range { from_ms: now_ms.saturating_sub(DAY_MS), to_ms: now_ms };
         let found = series.find(&rule.selection(&rule.metric), day, MAX_SERIES).await?;
@@ -216,7 +228,7 @@ async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, ser
             .collect();
         let absent: BTreeSet<_> =
             seen.map(|found| group(rule, &found.labels)).filter(|group| !there.contains(group)).collect();
-        return Ok(Findings { absent: absent.into_iter().collect(), ..Findings::default() });
+        return Ok(Findings { absent: absent.into_iter().collect(), there, ..Findings::default() });
     }
     let query = |metric| Query {
         selection: rule.selection(metric),

@@ -1,6 +1,6 @@
 //! What becomes of an alert: pure, time comes from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,11 @@ pub struct Findings {
     pub values: BTreeMap<Group, f64>,
     /// What was there within a day and is not now, for rules about absence.
     pub absent: Vec<Group>,
+    /// What is there now, for rules about absence.
+    pub there: BTreeSet<Group>,
+    /// The receiver has not run for the rule's whole window yet: what is missing may have come while it was down, and still
+    /// waits at the nodes or in the queue.
+    pub is_catching_up: bool,
 }
 
 /// What changed.
@@ -88,7 +93,8 @@ pub fn step(rule: &Rule, alerts: &mut BTreeMap<Group, Alert>, findings: &Finding
         .iter()
         .filter(|(_, value)| rule.holds(**value))
         .map(|(group, value)| (group, Some(*value)));
-    for (group, value) in holding.chain(findings.absent.iter().map(|group| (group, None))) {
+    let absent = findings.absent.iter().filter(|_| !findings.is_catching_up).map(|group| (group, None));
+    for (group, value) in holding.chain(absent) {
         let is_new = alerts.get(group).is_none_or(|alert| alert.state == State::Resolved);
         if is_new && alerts.values().filter(|alert| alert.state != State::Resolved).count() >= MAX_OF_RULE {
             changes.left_out += 1;
@@ -108,11 +114,13 @@ pub fn step(rule: &Rule, alerts: &mut BTreeMap<Group, Alert>, findings: &Finding
             changes.fired.push(alert.clone());
         }
     }
-    let is_there = |group: &Group| findings.absent.contains(group);
+    let is_absent = |group: &Group| findings.absent.contains(group);
     alerts.retain(|group, alert| {
         let value = findings.values.get(group).copied();
-        let holds = value.map_or_else(|| is_there(group), |value| rule.holds(value));
+        let holds = value.map_or_else(|| is_absent(group), |value| rule.holds(value));
+        let is_unknown = findings.is_catching_up && value.is_none() && !findings.there.contains(group);
         match alert.state {
+            State::Pending | State::Firing if is_unknown => true,
             State::Pending => holds,
             State::Firing => {
                 // What is not measured any more has gone, and its alert with it.
@@ -190,7 +198,7 @@ mod tests {
     }
 
     fn found(value: f64) -> Findings {
-        Findings { values: [(group("a"), value)].into(), absent: Vec::new() }
+        Findings { values: [(group("a"), value)].into(), ..Findings::default() }
     }
 
     /// States of the one alert over some evaluations, a second apart, with what was told at each.
@@ -231,11 +239,36 @@ mod tests {
     fn absence_fires_and_presence_resolves() {
         let rule = rule("absent = true\nfor_s = 1\nsummary = \"{node} says {value}\"");
         let mut alerts = BTreeMap::new();
-        let absent = Findings { absent: vec![group("a")], ..Findings::default() };
-        assert_eq!(step(&rule, &mut alerts, &absent, 0), Changes::default());
-        let fired = step(&rule, &mut alerts, &absent, 1_000).fired;
+        assert_eq!(step(&rule, &mut alerts, &absent(false), 0), Changes::default());
+        let fired = step(&rule, &mut alerts, &absent(false), 1_000).fired;
         assert_eq!((fired[0].summary.as_str(), fired[0].value), ("a says nothing", None));
         assert_eq!(step(&rule, &mut alerts, &Findings::default(), 2_000).resolved.len(), 1);
+    }
+
+    /// After a restart a window without values says nothing, neither for a rule about values nor for one about absence.
+    #[test]
+    fn what_is_missing_says_nothing_while_the_receiver_catches_up() {
+        let (limit, gone) = (rule("above = 5"), rule("absent = true"));
+        for (rule, begin) in [(&limit, found(6.0)), (&gone, absent(false))] {
+            let mut alerts = BTreeMap::new();
+            assert_eq!(step(rule, &mut alerts, &begin, 0).fired.len(), 1);
+            let nothing = Findings { is_catching_up: true, ..Findings::default() };
+            assert_eq!(step(rule, &mut alerts, &nothing, 1_000), Changes::default());
+            assert_eq!(alerts[&group("a")].state, State::Firing);
+            let mut control = alerts.clone();
+            assert_eq!(step(rule, &mut control, &Findings::default(), 1_000).resolved.len(), 1);
+            // What is there is believed at once.
+            let there = Findings { there: [group("a")].into(), ..nothing };
+            let seen = if rule.absent { there } else { Findings { is_catching_up: true, ..found(4.0) } };
+            assert_eq!(step(rule, &mut alerts, &seen, 2_000).resolved.len(), 1);
+        }
+        let mut alerts = BTreeMap::new();
+        assert_eq!(step(&gone, &mut alerts, &absent(true), 0), Changes::default());
+        assert!(alerts.is_empty());
+    }
+
+    fn absent(is_catching_up: bool) -> Findings {
+        Findings { absent: vec![group("a")], is_catching_up, ..Findings::default() }
     }
 
     #[test]
@@ -243,7 +276,7 @@ mod tests {
         let rule = rule("above = 0");
         let many = |from: usize, to: usize| Findings {
             values: (from..to).map(|n| (group(&n.to_string()), 1.0)).collect(),
-            absent: Vec::new(),
+            ..Findings::default()
         };
         let mut alerts = BTreeMap::new();
         let changes = step(&rule, &mut alerts, &many(0, MAX_OF_RULE + 7), 0);

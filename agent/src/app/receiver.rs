@@ -100,7 +100,7 @@ pub async fn run(config: Config) -> Result<()> {
         .with_context(|| format!("cannot open the series {}", place_of_series(&config)))?;
     let collected = collector::Metrics::register(ours);
     let watched = crate::alerts::Metrics::register(ours);
-    let alerts = alerts::start(&mut supervisor, &config, dir, &series, &events, watched)?;
+    let alerts = alerts::start(&mut supervisor, &config, dir, &series, &events, watched, &mut reload)?;
 
     ours.register_collector(Box::new(FleetCollector { ingest: Arc::clone(&ingest), clock: super::wall_ns }));
     let metrics = http::metrics::Metrics::register(ours);

@@ -12,7 +12,7 @@ mod statistics;
 
 pub use self::bucket::{Aggregation, Bucketed, bucketed, end_of};
 pub use self::select::{Matcher, Operator, Range, Selection};
-pub use self::statistics::Statistics;
+pub use self::statistics::{Statistics, increase};
 
 /// The label that holds the metric's name.
 pub const NAME: &str = "__name__";

@@ -1,10 +1,17 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State as Shared;
+use axum::http::StatusCode;
 use axum::routing::post;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::alerts::metrics::ResultLabel;
+use crate::alerts::state::State;
+use crate::alerts::{Config, Metrics, Status, WallClock};
 
 fn alert(rule: &str, state: State) -> Alert {
     Alert {
@@ -18,6 +25,14 @@ fn alert(rule: &str, state: State) -> Alert {
         severity: "critical".to_owned(),
         summary: "a is at 2.5".to_owned(),
     }
+}
+
+fn client() -> Client {
+    Client::new(&Config::default()).unwrap()
+}
+
+fn webhook(url: &str) -> Webhook {
+    Webhook::new(Place::new(&format!("{url}/hook"), &[]).unwrap())
 }
 
 /// What came, and how many posts are answered with which status before 200.
@@ -67,11 +82,10 @@ async fn a_webhook_is_told_each_change_once_although_it_was_down() {
     server.with.store(503, Ordering::SeqCst);
     server.refuse.store(2, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Webhook, &format!("{url}/hook"));
-    let running = tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
-    target.tell(&[alert("One", State::Firing)], &[], 10_000, &metrics);
-    target.tell(&[], &[alert("One", State::Firing)], 11_000, &metrics);
-    target.tell(&[alert("One", State::Resolved)], &[], 12_000, &metrics);
+    let target = webhook(&url);
+    let running = tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
+    target.tell(&[alert("One", State::Firing)], &metrics);
+    target.tell(&[alert("One", State::Resolved)], &metrics);
     let came = until(&server, 2).await;
     let expected = json!({"version": 1, "receiver": "sextant", "alerts": [{"status": "firing", "value": 2.5,
         "labels": {"alertname": "One", "node": "a", "severity": "critical"}, "annotations": {"summary": "a is at 2.5"},
@@ -86,26 +100,125 @@ async fn a_webhook_is_told_each_change_once_although_it_was_down() {
     running.await.unwrap();
 }
 
+/// An Alertmanager at work: what it is shown, the bell of changes, and its clock.
+struct Told {
+    shown: watch::Sender<Status>,
+    changes: watch::Sender<u64>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Told {
+    fn start(url: &str, clock: WallClock, repeat: Duration, metrics: &Metrics) -> Self {
+        let (shown, changes, stop) =
+            (watch::Sender::new(Status::default()), watch::Sender::new(0), CancellationToken::new());
+        let manager = Alertmanager {
+            place: Alertmanager::place(url).unwrap(),
+            client: client(),
+            metrics: metrics.clone(),
+            clock,
+            repeat,
+            shown: shown.subscribe(),
+            changes: changes.subscribe(),
+        };
+        tokio::spawn(manager.run(stop.clone()));
+        Self { shown, changes, _stop: stop.drop_guard() }
+    }
+
+    fn show(&self, alerts: &[Alert]) {
+        self.shown.send_modify(|status| status.alerts = Arc::from(alerts));
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+const SELDOM: Duration = Duration::from_secs(3_600);
+
+/// Each test has its own clock: they run side by side.
+macro_rules! clock {
+    ($now:ident) => {{
+        static $now: AtomicI64 = AtomicI64::new(10_000);
+        let clock: WallClock = || $now.load(Ordering::SeqCst) * 1_000_000;
+        (&$now, clock)
+    }};
+}
+
 #[tokio::test]
-async fn an_alertmanager_hears_again_what_fires_and_when_it_ends() {
+async fn an_alertmanager_hears_what_fires_and_when_it_ends() {
+    let (server, url) = served().await;
+    let (now, clock) = clock!(NOW);
+    let told = Told::start(&format!("{url}/"), clock, SELDOM, &Metrics::default());
+    told.show(&[alert("One", State::Firing), alert("Two", State::Pending)]);
+    until(&server, 1).await;
+    now.store(80_000, Ordering::SeqCst);
+    told.show(&[alert("One", State::Resolved)]);
+    let came = until(&server, 2).await;
+    let ends: Vec<_> = came.iter().map(|post| post[0]["endsAt"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ends, ["1970-01-01T00:05:10Z", "1970-01-01T00:00:09Z"]);
+    assert_eq!((came[0].as_array().unwrap().len(), &came[0][0]["labels"]["alertname"]), (1, &json!("One")));
+    // Nothing fires: nothing to say.
+    told.show(&[]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.came.lock().unwrap().len(), 2);
+}
+
+/// It would resolve what it does not hear of: nobody has to evaluate a rule for it to hear of it.
+#[tokio::test]
+async fn an_alertmanager_hears_again_what_fires_although_nothing_is_evaluated() {
+    let (server, url) = served().await;
+    let (now, clock) = clock!(NOW);
+    let told = Told::start(&url, clock, Duration::from_millis(20), &Metrics::default());
+    told.show(&[alert("One", State::Firing)]);
+    until(&server, 2).await;
+    now.store(70_000, Ordering::SeqCst);
+    let count = server.came.lock().unwrap().len();
+    let came = until(&server, count + 2).await;
+    assert_eq!(came.last().unwrap()[0]["endsAt"], "1970-01-01T00:06:10Z");
+}
+
+/// After an outage it hears what is so: no end that has passed of what fires, nothing twice.
+#[tokio::test]
+async fn an_alertmanager_that_was_down_hears_of_the_present() {
+    let (server, url) = served().await;
+    let ((now, clock), metrics) = (clock!(NOW), Metrics::default());
+    server.with.store(503, Ordering::SeqCst);
+    server.refuse.store(usize::MAX, Ordering::SeqCst);
+    let told = Told::start(&url, clock, SELDOM, &metrics);
+    let retried = || metrics.posts.get_or_create(&ResultLabel { result: "retried" }).get();
+    for (n, name) in ["One", "Two"].into_iter().enumerate() {
+        told.show(&[alert(name, State::Firing)]);
+        while retried() <= n as u64 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    now.store(700_000, Ordering::SeqCst);
+    server.refuse.store(0, Ordering::SeqCst);
+    let came = until(&server, 1).await;
+    let said = (&came[0][0]["labels"]["alertname"], &came[0][0]["endsAt"]);
+    assert_eq!(said, (&json!("Two"), &json!("1970-01-01T00:16:40Z")));
+    assert_eq!(server.came.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn no_alert_is_cut_off_and_an_end_is_told_for_a_while() {
+    let many: Vec<_> = (0..2_500).map(|n| alert(&format!("R{n}"), State::Firing)).collect();
+    let lengths =
+        |posts: Vec<Value>| posts.iter().map(|post| post.as_array().unwrap().len()).collect::<Vec<_>>();
+    assert_eq!(lengths(alertmanager::posts(&many, 0)), [1_000, 1_000, 500]);
+    let resolved = [alert("One", State::Resolved)];
+    assert_eq!(lengths(alertmanager::posts(&resolved, 9_000 + 899_999)), [1]);
+    assert!(alertmanager::posts(&resolved, 9_000 + 900_000).is_empty());
+}
+
+#[tokio::test]
+async fn a_webhook_gets_many_changes_in_several_posts() {
     let (server, url) = served().await;
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Alertmanager, &format!("{url}/"));
-    tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
-    let firing = [alert("One", State::Firing)];
-    target.tell(&firing, &firing, 10_000, &metrics);
-    until(&server, 1).await;
-    target.tell(&[], &firing, 70_000, &metrics);
-    until(&server, 2).await;
-    target.tell(&[alert("One", State::Resolved)], &[], 80_000, &metrics);
+    let target = webhook(&url);
+    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
+    let many: Vec<_> = (0..2_500).map(|n| alert(&format!("R{n}"), State::Firing)).collect();
+    target.tell(&many, &metrics);
     let came = until(&server, 3).await;
-    let ends: Vec<_> = came.iter().map(|post| post[0]["endsAt"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ends, ["1970-01-01T00:05:10Z", "1970-01-01T00:06:10Z", "1970-01-01T00:00:09Z"]);
-    assert_eq!(came[0][0]["labels"]["alertname"], "One");
-    // Nothing fires: nothing to say.
-    target.tell(&[], &[], 90_000, &metrics);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.came.lock().unwrap().len(), 3);
+    let lengths: Vec<_> = came.iter().map(|post| post["alerts"].as_array().unwrap().len()).collect();
+    assert_eq!(lengths, [1_000, 1_000, 500]);
     stop.cancel();
 }
 
@@ -116,13 +229,13 @@ async fn what_is_refused_is_counted_and_passed_over() {
     server.with.store(400, Ordering::SeqCst);
     server.refuse.store(1, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = Target::new(Kind::Webhook, &format!("{url}/hook"));
-    tokio::spawn(target.clone().run(Client::new(), metrics.clone(), stop.clone()));
-    target.tell(&[alert("One", State::Firing)], &[], 1, &metrics);
-    target.tell(&[alert("Two", State::Firing)], &[], 2, &metrics);
+    let target = webhook(&url);
+    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
+    target.tell(&[alert("One", State::Firing)], &metrics);
+    target.tell(&[alert("Two", State::Firing)], &metrics);
     let came = until(&server, 1).await;
     assert_eq!(came[0]["alerts"][0]["labels"]["alertname"], "Two");
-    let of = |result| metrics.posts.get_or_create(&super::super::metrics::ResultLabel { result }).get();
+    let of = |result| metrics.posts.get_or_create(&ResultLabel { result }).get();
     assert_eq!((of("refused"), of("delivered")), (1, 1));
     stop.cancel();
 }
@@ -130,11 +243,11 @@ async fn what_is_refused_is_counted_and_passed_over() {
 #[tokio::test]
 async fn what_waits_is_bounded_and_the_oldest_goes() {
     let metrics = Metrics::default();
-    let target = Target::new(Kind::Webhook, "http://127.0.0.1:9/hook");
-    for n in 0..MAX_WAITING + 5 {
-        target.tell(&[alert(&format!("R{n}"), State::Firing)], &[], 1, &metrics);
+    let target = webhook("http://127.0.0.1:9");
+    for n in 0..webhook::MAX_WAITING + 5 {
+        target.tell(&[alert(&format!("R{n}"), State::Firing)], &metrics);
     }
     let waiting = target.waiting.lock().unwrap();
-    assert_eq!(waiting.len(), MAX_WAITING);
+    assert_eq!(waiting.len(), webhook::MAX_WAITING);
     assert_eq!(waiting[0]["alerts"][0]["labels"]["alertname"], "R5");
 }

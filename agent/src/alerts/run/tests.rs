@@ -102,6 +102,72 @@ async fn an_alert_fires_once_over_a_restart_and_resolves() {
     assert_eq!(told(&mut changes), [("0 is gone".to_owned(), State::Firing)]);
 }
 
+/// Hours later, before anything of them was read, nothing is known to be over and nobody to be gone.
+#[tokio::test]
+async fn a_restart_after_a_long_time_changes_nothing_until_its_window_is_over() {
+    let (now, clock) = clock!(NOW);
+    let lab = Lab::new(clock, RULES).await;
+    let (mut alerts, mut changes) = lab.start();
+    for value in [90.0, 95.0] {
+        lab.append("temperature", &[("gpu", "0")], value).await;
+        alerts.evaluate().await;
+        now.fetch_add(11_000, Ordering::SeqCst);
+    }
+    assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Firing)]);
+    drop(alerts);
+    now.fetch_add(7_200_000, Ordering::SeqCst);
+    let (mut alerts, mut changes) = lab.start();
+    for _ in 0..2 {
+        alerts.evaluate().await;
+        assert_eq!(told(&mut changes), []);
+        assert_eq!(alerts.watch().borrow().alerts[0].state, State::Firing);
+        now.fetch_add(59_000, Ordering::SeqCst);
+    }
+    lab.append("temperature", &[("gpu", "0")], 95.0).await;
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    // After its window each rule says what it sees: one of a minute, and one of five.
+    now.fetch_add(61_000, Ordering::SeqCst);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), [("0 is gone".to_owned(), State::Firing)]);
+    now.fetch_add(240_000, Ordering::SeqCst);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Resolved)]);
+}
+
+/// What was pending when the receiver stopped has to hold for its whole time again.
+#[tokio::test]
+async fn a_pending_alert_begins_anew_after_a_restart() {
+    let (now, clock) = clock!(NOW);
+    let lab = Lab::new(clock, &format!("{RULES}[[rule]]\nname = \"Any\"\nmetric = \"m\"\nabove = 0\n")).await;
+    let (mut alerts, mut changes) = lab.start();
+    lab.append("temperature", &[("gpu", "0")], 90.0).await;
+    lab.append("m", &[], 1.0).await;
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), [(String::new(), State::Firing)], "the file is written");
+    drop(alerts);
+    now.fetch_add(11_000, Ordering::SeqCst);
+    // A file of a build that kept them too.
+    let path = lab.directory.path().join("alerts.json");
+    let mut page: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut pending = page["alerts"][0].clone();
+    for (key, value) in [("rule", "Hot"), ("state", "pending")] {
+        pending[key] = value.into();
+    }
+    pending["labels"] = serde_json::json!({"gpu": "0"});
+    page["alerts"].as_array_mut().unwrap().push(pending);
+    std::fs::write(&path, page.to_string()).unwrap();
+    let (mut alerts, mut changes) = lab.start();
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    now.fetch_add(9_000, Ordering::SeqCst);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    now.fetch_add(1_000, Ordering::SeqCst);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), [("0 is at 90".to_owned(), State::Firing)]);
+}
+
 /// The control: without its file, a restart tells again what was told.
 #[tokio::test]
 async fn without_its_states_a_restart_tells_twice() {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 
 use crate::alerts::{self, Alerts, Change, Metrics, state::State};
+use crate::app::reload::Reload;
 use crate::app::said::{Subject, say};
 use crate::config::Config;
 use crate::events::Events;
@@ -29,6 +30,7 @@ pub(super) fn start(
     series: &Series,
     events: &Events,
     metrics: Metrics,
+    reload: &mut Reload,
 ) -> Result<alerts::Watch> {
     if !config.alerts.enabled {
         return Ok(watch::channel(alerts::Status::default()).1);
@@ -38,6 +40,12 @@ pub(super) fn start(
         Alerts::new(&config.alerts, directory, series.clone(), metrics, crate::app::wall_ns, changes)
             .context("[alerts]")?;
     let shown = alerts.watch();
+    let client = alerts.client();
+    let files = client.files();
+    if !files.is_empty() {
+        let read = move || client.reload().map(|()| "for the next post".to_owned());
+        reload.add("alerts", files, move || read().map_err(|error| crate::tls::words(&error)));
+    }
     let token = supervisor.token(Phase::Http);
     supervisor.critical(Phase::Http, "alerts", async move {
         alerts.run(token).await;

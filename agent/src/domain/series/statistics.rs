@@ -2,6 +2,17 @@
 
 use super::{Sample, SeriesSamples};
 
+/// What a counter grew by, a fall taken as a beginning at zero; a NaN, such as the mark of a series' end, is no value.
+#[must_use]
+pub fn increase<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> f64 {
+    let values = samples.into_iter().map(|sample| sample.value).filter(|value| !value.is_nan());
+    let step = |(sum, before): (f64, Option<f64>), value: f64| {
+        let grown = before.map_or(0.0, |before| if value < before { value } else { value - before });
+        (sum + grown, Some(value))
+    };
+    values.fold((0.0, None), step).0
+}
+
 /// Statistics of some series together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
@@ -38,14 +49,10 @@ impl Statistics {
             {
                 last = Some((newest.at_ms, newest.value));
             }
-            let pairs = known.clone().zip(known.clone().skip(1));
             if let Some((first, newest)) = known.clone().next().zip(known.clone().next_back())
                 && newest.at_ms > first.at_ms
             {
-                let grown = |sum, (one, next): (&Sample, &Sample)| {
-                    sum + if next.value < one.value { next.value } else { next.value - one.value }
-                };
-                let of_one = pairs.fold(0.0, grown) / seconds(newest.at_ms - first.at_ms);
+                let of_one = increase(&one.samples) / seconds(newest.at_ms - first.at_ms);
                 rate = Some(rate.unwrap_or(0.0) + of_one);
             }
         }
@@ -106,5 +113,17 @@ mod tests {
         let two = Statistics::of([&counter, &counter]).unwrap();
         assert_eq!((two.rate, two.samples), (Some(70.0 / 40.0), 8));
         assert_eq!(Statistics::of([&series(&[(1, 1.0)])]).unwrap().rate, None);
+    }
+
+    #[test]
+    fn what_a_counter_grew_by_is_of_its_values_alone() {
+        let of = |values: &[f64]| {
+            let all: Vec<_> = values.iter().map(|value| (0, *value)).collect();
+            increase(&series(&all).samples)
+        };
+        assert_eq!((of(&[]), of(&[5.0]), of(&[f64::NAN])), (0.0, 0.0, 0.0));
+        assert_eq!(of(&[1.0, f64::NAN, 4.0, 2.0, f64::NAN]), 5.0);
+        let ended = [Sample { at_ms: 0, value: 1.0 }, Sample::stale(1), Sample { at_ms: 2, value: 3.0 }];
+        assert_eq!(increase(&ended), 2.0);
     }
 }
