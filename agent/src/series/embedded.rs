@@ -36,6 +36,9 @@ use self::shelf::{DAY_MS, Shelf};
 use super::{Appended, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
 use crate::domain::series::{Range, Sample, Selection, SeriesSamples};
 
+/// Directory of the days inside the data directory.
+pub const DIRECTORY: &str = "series";
+
 /// Days open at once: today, yesterday, and those that questions are about.
 const MAX_OPEN: usize = 8;
 
@@ -173,7 +176,7 @@ impl Embedded {
         clock: WallClock,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
-        let shelf = Shelf::open(&directory.join("series"))?;
+        let shelf = Shelf::open(&directory.join(DIRECTORY))?;
         let newest = shelf.days()?.last().copied();
         let this = Self(Arc::new(Shared {
             shelf,
