@@ -35,6 +35,10 @@ pub mod read;
 pub mod wire;
 pub mod write;
 
+/// Memory for the labels of what one body brings: each of its series may have all that stand in it once. A hundred times what
+/// Prometheus and vmagent send at once.
+const MAX_LABELS_BYTES: usize = 128 << 20;
+
 /// How samples are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

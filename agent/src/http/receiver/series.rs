@@ -224,3 +224,12 @@ fn json(found: Vec<SeriesSamples>) -> Response {
     let parts = std::iter::once(Ok(Bytes::from(head))).chain(series).chain([Ok(Bytes::from_static(b"]}"))]);
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream::iter(parts))).into_response()
 }
+
+/// The reader of selectors.
+///
+/// # Errors
+/// Why a text is none.
+#[cfg(feature = "fixture")]
+pub fn selector_for_fuzzing(text: &str) -> Result<Selection, String> {
+    selector::parse(text)
+}

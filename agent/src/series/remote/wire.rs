@@ -2,8 +2,8 @@
 //!
 //! Formats: "Prometheus Remote-Write 1.0" (`prometheus.WriteRequest`) and 2.0 (`io.prometheus.write.v2.Request`, where
 //! labels are pairs of indexes into a table of strings). What comes from outside is read field by field and each series
-//! is checked before the next is looked at, so that a body becomes a few times its own size in memory and no more; its
-//! length is looked at before anything is unpacked.
+//! is checked before the next is looked at, so that a body becomes a few times its own size in memory, or with labels that
+//! many of its series share as much as [`MAX_LABELS_BYTES`]; its length is looked at before anything is unpacked.
 
 use std::fmt;
 
@@ -11,6 +11,7 @@ use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::domain::series::{LabelError, Labels, Sample, SeriesSamples};
+use crate::series::remote::MAX_LABELS_BYTES;
 
 mod message;
 mod v1;
@@ -30,9 +31,6 @@ const MAX_SAMPLES: usize = 200_000;
 
 /// Strings of a 2.0 body, as many as labels of that many samples would hardly be.
 const MAX_SYMBOLS: usize = 200_000;
-
-/// Names and values as they came.
-type LabelPairs = Vec<(Box<str>, Box<str>)>;
 
 /// Version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,8 +140,9 @@ pub fn decode(version: Version, packed: &[u8]) -> Result<Received, Error> {
             1 => {
                 at_most("bytes of a series", bytes.len(), MAX_SERIES_BYTES)?;
                 let series = v1::Series::decode(bytes)?;
-                let labels = series.labels.into_iter().map(|label| (label.name.into(), label.value.into()));
-                reading.take(labels.collect(), &series.samples, &series.histograms, &series.exemplars)
+                let labels = series.labels.into_iter().map(|label| (label.name, label.value));
+                let labels = Labels::from_pairs(labels.collect());
+                reading.take(labels, &series.samples, &series.histograms, &series.exemplars)
             }
             _ => Ok(()),
         })?,
@@ -153,7 +152,7 @@ pub fn decode(version: Version, packed: &[u8]) -> Result<Received, Error> {
                 5 => {
                     at_most("bytes of a series", bytes.len(), MAX_SERIES_BYTES)?;
                     let series = v2::Series::decode(bytes)?;
-                    let labels = pairs(&symbols, &series.labels_refs)?;
+                    let labels = Labels::from_pairs(pairs(&symbols, &series.labels_refs)?);
                     reading.take(labels, &series.samples, &series.histograms, &series.exemplars)
                 }
                 _ => Ok(()),
@@ -167,12 +166,13 @@ pub fn decode(version: Version, packed: &[u8]) -> Result<Received, Error> {
 struct Reading {
     received: Received,
     samples: usize,
+    labels_bytes: usize,
 }
 
 impl Reading {
     fn take(
         &mut self,
-        labels: LabelPairs,
+        labels: Result<Labels, LabelError>,
         samples: &[message::Sample],
         histograms: &[message::Unread],
         exemplars: &[message::Unread],
@@ -182,10 +182,12 @@ impl Reading {
         let received = &mut self.received;
         received.histograms += histograms.len() as u64;
         received.exemplars += exemplars.len() as u64;
-        match Labels::from_pairs(labels) {
+        match labels {
             // Metadata may come alone.
             Ok(_) if samples.is_empty() => {}
             Ok(labels) => {
+                self.labels_bytes += labels.size_bytes();
+                at_most("bytes of labels", self.labels_bytes, MAX_LABELS_BYTES)?;
                 let sample = |sample: &message::Sample| Sample {
                     at_ms: sample.timestamp,
                     value: sample.value.unwrap_or_default(),
@@ -220,14 +222,14 @@ fn symbols(plain: &[u8]) -> Result<Vec<&str>, Error> {
     }
 }
 
-fn pairs(symbols: &[&str], refs: &[u32]) -> Result<LabelPairs, Error> {
+fn pairs<'a>(symbols: &[&'a str], refs: &[u32]) -> Result<Vec<(&'a str, &'a str)>, Error> {
     let (pairs, odd) = refs.as_chunks::<2>();
     if !odd.is_empty() {
         return Err(Error::Content("a label without a value"));
     }
     let symbol = |index: u32| {
         let text = usize::try_from(index).ok().and_then(|index| symbols.get(index));
-        text.map(|text| Box::<str>::from(*text)).ok_or(Error::Content("a label that is not in the table"))
+        text.copied().ok_or(Error::Content("a label that is not in the table"))
     };
     pairs.iter().map(|[name, value]| Ok((symbol(*name)?, symbol(*value)?))).collect()
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::Precision;
 use crate::domain::series::{LabelError, Labels, MAX_LABELS, NAME, Sample, SeriesSamples};
+use crate::series::remote::MAX_LABELS_BYTES;
 
 /// Samples of a body: 5 MiB of short lines.
 const MAX_SAMPLES: usize = 200_000;
@@ -43,7 +44,7 @@ pub fn decode(text: &str, given: Given<'_>) -> Result<Vec<SeriesSamples>, Error>
     let mut cursor = Cursor { text, at: 0, line: 1, begun: 1 };
     let mut series: Vec<SeriesSamples> = Vec::new();
     let mut known: HashMap<Labels, usize> = HashMap::new();
-    let mut count = 0;
+    let (mut count, mut labels_bytes) = (0, 0);
     loop {
         let point = cursor.point();
         let wrong = |words: String| Error { line: cursor.begun, words };
@@ -61,9 +62,15 @@ pub fn decode(text: &str, given: Given<'_>) -> Result<Vec<SeriesSamples>, Error>
         for (field, value) in &point.fields {
             let labels = point.labels(field, given.database).map_err(|error| wrong(error.to_string()))?;
             let at = *known.entry(labels).or_insert_with_key(|labels| {
+                labels_bytes += labels.size_bytes();
                 series.push(SeriesSamples { labels: labels.clone(), samples: Vec::new() });
                 series.len() - 1
             });
+            if labels_bytes > MAX_LABELS_BYTES {
+                return Err(wrong(format!(
+                    "more than {MAX_LABELS_BYTES} bytes of labels; send less at once"
+                )));
+            }
             series[at].samples.push(Sample { at_ms, value: *value });
         }
     }

@@ -61,6 +61,19 @@ fn a_bad_line_is_named_and_nothing_is_taken() {
 }
 
 #[test]
+fn tags_are_not_copied_for_more_fields_than_memory_has_room_for() {
+    let tags: String = (0..30).map(|n| format!(",t{n}={}", "x".repeat(1_000))).collect();
+    let line = |fields: u32| {
+        let fields: Vec<_> = (0..fields).map(|n| format!("f{n}=1")).collect();
+        format!("m{tags} {} 1\nm f=1 1", fields.join(","))
+    };
+    assert_eq!(ms(&line(1_000)).unwrap().len(), 1_001);
+    let error = ms(&line(100_000)).unwrap_err();
+    assert_eq!(error.line, 1);
+    assert!(error.words.contains("bytes of labels"), "{error}");
+}
+
+#[test]
 fn times_have_their_unit_and_a_database_is_a_label() {
     for (word, at_ms) in [("", 1), ("n", 1), ("u", 1_500), ("ms", 1_500_000), ("s", 1_500_000_000)] {
         let precision = Precision::of(word).unwrap();

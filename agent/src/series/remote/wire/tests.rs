@@ -11,6 +11,8 @@ fn pack(plain: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(plain).unwrap()
 }
 
+const ZERO: message::Sample = message::Sample { value: None, timestamp: 0 };
+
 /// Two labels and a sample at 1 s, written down by hand from the two formats.
 const ONE: &[u8] = b"\x0a\x25\x0a\x0d\x0a\x08__name__\x12\x01m\x0a\x06\x0a\x01a\x12\x01b\x12\x0c\x09\0\0\0\0\0\0\xf8\x3f\x10\xe8\x07";
 const TWO: &[u8] =
@@ -82,6 +84,36 @@ fn what_is_no_body_is_told_before_it_costs_memory() {
         decode(Version::One, &pack(&one.repeat(2_001))),
         Err(Error::TooLarge { what: "samples", .. })
     ));
+}
+
+#[test]
+fn what_stands_in_a_body_once_is_not_copied_for_each_of_its_series() {
+    let one =
+        |labels_refs: Vec<u32>| v2::Series { labels_refs, samples: vec![ZERO], ..v2::Series::default() };
+    let read = |symbols: Vec<String>, timeseries| {
+        decode(Version::Two, &pack(&v2::Request { symbols, timeseries }.encode_to_vec()))
+    };
+    let text = |text: &str| text.to_owned();
+    // A million references to one long text would be terabytes.
+    let long = vec![text(""), "x".repeat(4 << 20), text("__name__"), text("m")];
+    let many = read(long.clone(), vec![one(vec![1; 500_000])]).unwrap();
+    assert_eq!((many.refused, many.why), (1, Some(LabelError::TooMany(250_000))));
+    let named = read(long.clone(), vec![one(vec![2, 3, 1, 3]); 1_000]).unwrap();
+    assert_eq!((named.refused, named.why), (1_000, Some(LabelError::Name("x".repeat(64)))));
+    let valued = read(long, vec![one(vec![2, 1]); 1_000]).unwrap();
+    let why = LabelError::Value { label: text("__name__"), size_bytes: 4 << 20 };
+    assert_eq!((valued.refused, valued.why), (1_000, Some(why)));
+
+    // Labels that can be, in as many series as a body may have: gigabytes.
+    let value = |n: u32| format!("{n}{}", "x".repeat(1_000));
+    let names = (0..30).map(|n| format!("l{n}"));
+    let symbols: Vec<_> =
+        [text(""), text("__name__"), text("m")].into_iter().chain(names).chain((0..30).map(value)).collect();
+    let refs: Vec<_> = [1, 2].into_iter().chain((0..30).flat_map(|n| [3 + n, 33 + n])).collect();
+    let few = read(symbols.clone(), vec![one(refs.clone()); 1_000]).unwrap();
+    assert_eq!(few.series.len(), 1_000);
+    let error = read(symbols, vec![one(refs); 100_000]).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { what: "bytes of labels", .. }), "{error}");
 }
 
 #[test]
