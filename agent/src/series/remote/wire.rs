@@ -3,7 +3,7 @@
 //! Formats: "Prometheus Remote-Write 1.0" (`prometheus.WriteRequest`) and 2.0 (`io.prometheus.write.v2.Request`, where
 //! labels are pairs of indexes into a table of strings). What comes from outside is read field by field and each series
 //! is checked before the next is looked at, so that a body becomes a few times its own size in memory, or with labels that
-//! many of its series share as much as [`MAX_LABELS_BYTES`]; its length is looked at before anything is unpacked.
+//! many of its series share 128 MiB; its length is looked at before anything is unpacked.
 
 use std::fmt;
 
