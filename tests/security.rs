@@ -35,6 +35,54 @@ fn fresh(name: &str, scope: &str) -> (String, String) {
 }
 
 #[test]
+fn the_check_reads_the_keys_and_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("keys.toml"), dir.path().join("data"));
+    let check = |role: &str| {
+        let mut check = Command::new(sextant());
+        // Of no matter to the other role.
+        check.args([role, "--check"]).env("SEXTANT_RECEIVER", "http://127.0.0.1:1");
+        let done = check.arg("--keys-file").arg(&file).arg("--data-dir").arg(&data).output().unwrap();
+        let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (done.status.code(), said.concat())
+    };
+    for wrong in [None, Some("sextant_nonsense"), Some("[[keys.key]]\nname = \"a\"\nscopes = [\"read\"]\n")] {
+        if let Some(text) = wrong {
+            std::fs::write(&file, text).unwrap();
+        }
+        for role in ["node", "receiver"] {
+            let (code, said) = check(role);
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.starts_with("sextant: [keys] ") && said.contains("keys.toml"), "{said}");
+            assert!(!said.contains("nonsense"), "{said}");
+        }
+    }
+    std::fs::write(&file, fresh("a", "read").1 + &fresh("b", "act").1).unwrap();
+    for (role, places) in [
+        ("node", &["spool in D/spool.redb", "events in D/events.redb"][..]),
+        (
+            "receiver",
+            &[
+                "store in D/store.redb",
+                "queue in D/queue.redb",
+                "series in D/series",
+                "events in D/events.redb",
+            ],
+        ),
+    ] {
+        let (code, said) = check(role);
+        assert_eq!(code, Some(0), "{said}");
+        for place in places {
+            let line = place.replace('D', &data.display().to_string());
+            assert!(said.lines().any(|said| said == line), "{line}: {said}");
+        }
+        let keys = format!("keys: 2 known, with those of {}", file.display());
+        assert!(said.lines().any(|line| line == keys), "{said}");
+    }
+    assert!(!data.exists(), "nothing is made");
+}
+
+#[test]
 fn keys_are_rotated_without_a_restart_and_a_wrong_file_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (file, config) = (dir.path().join("keys.toml"), dir.path().join("receiver.toml"));

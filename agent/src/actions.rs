@@ -15,6 +15,7 @@ pub mod executor;
 mod handle;
 mod journal;
 mod metrics;
+mod namespaces;
 pub mod network;
 mod order;
 mod owner;

@@ -3,6 +3,7 @@
 //! The only room that knows every other one. It holds no logic of its own beyond order: what starts before what,
 //! what stops before what, and which latest value goes where.
 
+pub mod check;
 mod delivery_view;
 mod events;
 mod health;

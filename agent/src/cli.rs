@@ -94,7 +94,7 @@ pub struct Shared {
     /// More log: -v for our own debug lines, -vv for all, -vvv for traces
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Parse arguments and configuration, print what would run, and exit
+    /// Parse arguments and configuration, read the file of keys, print what would run and where, and exit
     #[arg(long)]
     pub check: bool,
 }

@@ -52,7 +52,7 @@ fn node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
         Err(errors) => return wrong_usage(&errors),
     };
     if args.shared.check {
-        return print(&app::node::plan(&config));
+        return print(&app::check::node(&config)?);
     }
     let _log = telemetry::init(&config.log)?;
     app::node::prepare();
@@ -66,7 +66,7 @@ fn receiver(args: &ReceiverArgs) -> anyhow::Result<ExitCode> {
         Err(errors) => return wrong_usage(&errors),
     };
     if args.shared.check {
-        return print(&app::receiver::plan(&config));
+        return print(&app::check::receiver(&config)?);
     }
     let _log = telemetry::init(&config.log)?;
     runtime()?.block_on(app::receiver::run(config))?;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::disallowed_methods, reason = "waits in real time, and starts a shell in a cgroup")]
 
+mod contained;
 mod kill;
 mod node;
 mod place;

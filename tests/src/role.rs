@@ -55,6 +55,25 @@ impl Role {
         Self::start_by(command, role, "127.0.0.1:0", dir, args)
     }
 
+    /// A role on a free port in a container of sorts: a group of its own, a view of cgroups that begins there, and this
+    /// network namespace.
+    ///
+    /// # Errors
+    /// When it ends instead, with its log.
+    pub fn start_contained(
+        group: &Path,
+        netns: &Path,
+        role: &str,
+        dir: &Path,
+        args: &[&str],
+    ) -> Result<Self> {
+        // Each becomes the next, so that the child is the role itself.
+        const INSIDE: &str = "echo 0 > \"$0\"/cgroup.procs && net=--net=$1 && shift && exec nsenter \"$net\" unshare --cgroup \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", INSIDE]).args([group, netns]).arg(sextant());
+        Self::start_by(command, role, "127.0.0.1:0", dir, args)
+    }
+
     fn start_by(mut command: Command, role: &str, listen: &str, dir: &Path, args: &[&str]) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join(format!("{role}.log"));

@@ -15,7 +15,7 @@ use super::executor::Executor;
 use super::executor::processes::Processes;
 use super::journal::Journal;
 use super::owner::{Now, Owner, World};
-use super::{Config, Error, Metrics, worker};
+use super::{Config, Error, Metrics, namespaces, worker};
 use crate::domain::action::{Anomaly, Asked};
 use crate::domain::event::AnomalyEvent;
 use crate::domain::pod::PodMap;
@@ -82,11 +82,18 @@ pub fn start(parts: Parts) -> Result<Handle, Error> {
     let journal = Journal::open(&journal).map_err(|error| Error::Failed(format!("{path}: {error}")))?;
     let (out, anomalies) = watch::channel(Arc::default());
     let world = World { config, roots, boot_id, pods, scheduler, own_ports, events, metrics };
+    let proc = world.roots.proc.clone();
     let owner = Owner::new(world, executor, journal, now(clock), out)?;
     let (commands, inbox) = sync_channel(MAX_WAITING);
     std::thread::Builder::new()
         .name("actions".to_owned())
-        .spawn(move || live(owner, &inbox, clock))
+        .spawn(move || {
+            // What it looks at and every worker that it starts is the host's, in a container too.
+            if let Err(error) = namespaces::see_all_cgroups(&proc) {
+                tracing::warn!(%error, "the host's cgroups cannot be seen as the host sees them: anomalies may be refused");
+            }
+            live(owner, &inbox, clock);
+        })
         .map_err(|error| Error::Failed(format!("no thread: {error}")))?;
     Ok(Handle { commands, anomalies })
 }

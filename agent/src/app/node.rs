@@ -44,21 +44,6 @@ pub fn openapi() -> String {
     http::openapi::to_json(&http::node::document())
 }
 
-/// What would run, in words, for `--check`.
-pub fn plan(config: &Config) -> String {
-    let node = HostFacts::read(&config.host, &config.node.name).node;
-    let spool = config.node.data_dir.display();
-    let forward = match (&*config.forward.receivers, &*config.forward.jetstream.servers) {
-        ([], []) => "answer locally only (no --receiver)".to_owned(),
-        ([], servers) => {
-            format!("forward into the queue at {}, spooling in {spool}", servers.join(", or at "))
-        }
-        (receivers, _) => format!("forward to {}, spooling in {spool}", receivers.join(", or to ")),
-    };
-    let listen = config.node.listen.join(", ");
-    format!("node {node}\nlisten on {listen}\nread every {} ms\n{forward}\n", config.node.interval_ms)
-}
-
 /// What is set up while the process has one thread.
 pub fn prepare() {
     crate::kernel::heap::share();

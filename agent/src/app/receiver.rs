@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
+use super::check::{place_of_queue, place_of_series};
 use super::host_facts::HostFacts;
 use super::{events as kept, health, listen, reload};
 use crate::config::Config;
@@ -17,11 +18,11 @@ use crate::http::receiver::exposition::FleetCollector;
 use crate::http::receiver::queue::Door;
 use crate::http::receiver::{ReceiverState, router};
 use crate::http::{self, Common, Parts, Role, serve};
-use crate::queue::{self, EngineKind, Queue};
+use crate::queue::{self, Queue};
 use crate::receiver::collector::{self, nodes::Nodes, topic};
 use crate::receiver::fleet::Fleet;
 use crate::receiver::ingest::{self, Ingest};
-use crate::series::{self, EngineKind as SeriesEngine, Series};
+use crate::series::{self, Series};
 use crate::store::{self, Store};
 use crate::task::{Phase, Supervisor};
 use crate::telemetry;
@@ -35,32 +36,6 @@ const HTTP_GRACE: Duration = Duration::from_secs(5);
 /// The OpenAPI document of this role.
 pub fn openapi() -> String {
     http::openapi::to_json(&http::receiver::document())
-}
-
-/// What would run, in words, for `--check`.
-pub fn plan(config: &Config) -> String {
-    let receiver = &config.receiver;
-    format!(
-        "receiver\nlisten on {}\nstore in {}\nqueue {}\nseries {}\n",
-        receiver.listen.join(", "),
-        receiver.data_dir.display(),
-        place_of_queue(config),
-        place_of_series(config)
-    )
-}
-
-fn place_of_series(config: &Config) -> String {
-    match config.series.engine {
-        SeriesEngine::Embedded => format!("in {}", config.receiver.data_dir.display()),
-        SeriesEngine::Remote => format!("at {}", config.series.remote.write_url),
-    }
-}
-
-fn place_of_queue(config: &Config) -> String {
-    match config.queue.engine {
-        EngineKind::Embedded => format!("in {}", config.receiver.data_dir.display()),
-        EngineKind::JetStream => format!("on {}", config.queue.jetstream.servers.join(", ")),
-    }
 }
 
 /// Runs until a signal or a critical failure.

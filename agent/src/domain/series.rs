@@ -75,7 +75,7 @@ pub struct SeriesSamples {
 pub enum LabelError {
     /// There is no metric name.
     NoName,
-    /// A name with other letters than it may have, or too long.
+    /// A name with other letters than it may have, or too long; its first 64 letters.
     Name(String),
     /// The same name twice.
     Twice(String),
@@ -95,10 +95,9 @@ impl fmt::Display for LabelError {
         match self {
             Self::NoName => write!(f, "a series has a metric name, as label {NAME}"),
             Self::Name(name) => {
-                let shown: String = name.chars().take(64).collect();
                 write!(
                     f,
-                    "{shown:?} is no name: 1 to {MAX_NAME_BYTES} letters, digits, underscores, no digit first"
+                    "{name:?} is no name: 1 to {MAX_NAME_BYTES} letters, digits, underscores, no digit first"
                 )
             }
             Self::Twice(name) => write!(f, "label {name} is there twice"),
@@ -126,35 +125,41 @@ impl Labels {
         N: Into<Box<str>>,
         V: Into<Box<str>>,
     {
+        let name: (Box<str>, Box<str>) = (NAME.into(), metric.into());
         let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self::from_pairs(std::iter::once((NAME.into(), metric.into())).chain(labels).collect())
+        Self::from_pairs(std::iter::once(name).chain(labels).collect())
     }
 
-    /// As [`Labels::new`], with the metric's name among the pairs.
+    /// As [`Labels::new`], with the metric's name among the pairs. What is too long is neither compared nor copied: it may
+    /// be as long as a body, and be named by each of its series.
     ///
     /// # Errors
     /// [`LabelError`].
-    pub fn from_pairs(mut pairs: Vec<(Box<str>, Box<str>)>) -> Result<Self, LabelError> {
-        pairs.retain(|(_, value)| !value.is_empty());
+    pub fn from_pairs<T>(mut pairs: Vec<(T, T)>) -> Result<Self, LabelError>
+    where
+        T: AsRef<str> + Into<Box<str>> + Ord,
+    {
+        pairs.retain(|(_, value)| !value.as_ref().is_empty());
         if pairs.len() > MAX_LABELS {
             return Err(LabelError::TooMany(pairs.len()));
         }
-        pairs.sort_unstable();
         for (name, value) in &pairs {
+            let (name, size_bytes) = (name.as_ref(), value.as_ref().len());
             if !is_name(name, false) {
-                return Err(LabelError::Name(name.to_string()));
+                return Err(LabelError::Name(cut(name)));
             }
-            if value.len() > MAX_VALUE_BYTES {
-                return Err(LabelError::Value { label: name.to_string(), size_bytes: value.len() });
+            if size_bytes > MAX_VALUE_BYTES {
+                return Err(LabelError::Value { label: name.to_owned(), size_bytes });
             }
         }
+        pairs.sort_unstable();
         if let Some([(name, _), _]) = pairs.array_windows().find(|[(one, _), (other, _)]| one == other) {
-            return Err(LabelError::Twice(name.to_string()));
+            return Err(LabelError::Twice(name.as_ref().to_owned()));
         }
-        let this = Self(pairs.into());
+        let this = Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect());
         match this.get(NAME) {
             None => Err(LabelError::NoName),
-            Some(metric) if !is_name(metric, true) => Err(LabelError::Name(metric.to_owned())),
+            Some(metric) if !is_name(metric, true) => Err(LabelError::Name(cut(metric))),
             Some(_) => Ok(this),
         }
     }
@@ -232,6 +237,11 @@ pub fn unescaped(text: &str) -> Option<(String, &str)> {
         }
         rest = letters.as_str();
     }
+}
+
+/// As much of a name as an error repeats.
+fn cut(name: &str) -> String {
+    name.chars().take(64).collect()
 }
 
 /// Whether it can be a label's name, or a metric's (which may have colons).

@@ -81,6 +81,11 @@ impl Keys {
         Ok(count)
     }
 
+    /// How many are known.
+    pub fn count(&self) -> usize {
+        self.0.known.load().len()
+    }
+
     /// The file that is read again, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.0.config.file()

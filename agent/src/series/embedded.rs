@@ -38,6 +38,9 @@ use self::shelf::{DAY_MS, Shelf};
 use super::{Appended, Brought, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
 use crate::domain::series::{Range, Sample, Selection, SeriesSamples};
 
+/// Directory of the days inside the data directory.
+pub const DIRECTORY: &str = "series";
+
 /// Questions read at once: each has a thread, and the samples that it may have.
 const READERS: usize = 4;
 
@@ -95,7 +98,7 @@ impl Embedded {
         clock: WallClock,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
-        let shelf = Shelf::open(&directory.join("series"))?;
+        let shelf = Shelf::open(&directory.join(DIRECTORY))?;
         let newest = shelf.days()?.last().copied();
         let this = Self(Arc::new(Shared {
             shelf,

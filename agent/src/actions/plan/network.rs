@@ -1,10 +1,10 @@
 //! A network: that of the target's namespace, or of its cgroup where it shares the node's.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Error, Facts, Plan, Step, at_once};
+use crate::actions::namespaces::{self, inode};
 use crate::actions::network::{self, Exclude, Filter, Order, Ports};
 use crate::actions::order::{self, Measure, Who, Work};
 use crate::actions::worker::pids;
@@ -22,7 +22,7 @@ pub(super) fn plan(fault: &Fault, wanted: &Network, facts: &Facts<'_>) -> Result
     if let Some(ports) = &wanted.exclude_ports {
         exclude.ports = parsed("strength.exclude_ports", ports)?;
     }
-    if place.is_own {
+    if place.is_nodes {
         exclude.ports.extend(facts.own_ports.iter().map(|port| Ports::from(*port..=*port)));
     }
     let order = Order {
@@ -63,16 +63,16 @@ struct Namespace {
     /// None: this process's own.
     path: Option<PathBuf>,
     inode: Option<u64>,
-    /// It is the node's own, and a target in it is only known by its cgroup.
-    is_own: bool,
+    /// It is the node's, and a target in it is only known by its cgroup.
+    is_nodes: bool,
     cgroup: Option<PathBuf>,
 }
 
 fn namespace(fault: &Fault, facts: &Facts<'_>) -> Result<Namespace, Invalid> {
     let proc = &facts.roots.proc;
-    let own = inode(Path::new(OWN_NETNS));
+    let of_node = of_node(proc);
     let pid = match &fault.asked().target {
-        Target::Node => return Ok(Namespace { path: None, inode: own, is_own: true, cgroup: None }),
+        Target::Node => return Ok(of_node),
         Target::Pid(pid) => *pid,
         target => {
             let who =
@@ -87,19 +87,24 @@ fn namespace(fault: &Fault, facts: &Facts<'_>) -> Result<Namespace, Invalid> {
             format!("{}: the network of process {pid} cannot be looked at", path.display()),
         ));
     };
-    if Some(inode) != own {
-        return Ok(Namespace { path: Some(path), inode: Some(inode), is_own: false, cgroup: None });
+    if Some(inode) != of_node.inode {
+        return Ok(Namespace { path: Some(path), inode: Some(inode), is_nodes: false, cgroup: None });
     }
     let unified = facts.place.own.iter().find(|group| group.join("cgroup.controllers").exists());
     let Some(cgroup) = unified.cloned() else {
         let why = "shares the node's network and has no cgroup of its own in the unified hierarchy: it cannot be told apart";
         return Err(invalid("target", why.to_owned()));
     };
-    Ok(Namespace { path: None, inode: own, is_own: true, cgroup: Some(cgroup) })
+    Ok(Namespace { cgroup: Some(cgroup), ..of_node })
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|metadata| metadata.ino())
+/// The node's network, which is not this process's where that runs in a container.
+fn of_node(proc: &Path) -> Namespace {
+    let (path, inode) = match namespaces::of_host(proc, "net") {
+        Some((path, inode)) => (Some(path), Some(inode)),
+        None => (None, inode(Path::new(OWN_NETNS))),
+    };
+    Namespace { path, inode, is_nodes: true, cgroup: None }
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(

@@ -217,3 +217,12 @@ pub(super) async fn samples(
     let (turn, found) = receiver.series.read(&query).await?;
     Ok(if as_csv { csv::samples(turn, found) } else { json::samples(turn, found) })
 }
+
+/// The reader of selectors.
+///
+/// # Errors
+/// Why a text is none.
+#[cfg(feature = "fixture")]
+pub fn selector_for_fuzzing(text: &str) -> Result<Selection, String> {
+    selector::parse(text)
+}

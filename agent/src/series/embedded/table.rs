@@ -132,8 +132,7 @@ pub(super) fn load(database: &Database) -> Result<Loaded, redb::Error> {
         let damaged = || redb::Error::Corrupted(format!("series {at} is damaged"));
         let row = row::checked(&number.value().to_le_bytes(), row.value()).ok_or_else(damaged)?;
         let row: SeriesRow<'_> = parse(row)?;
-        let pairs = row.labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let labels = Labels::from_pairs(pairs).map_err(|_| damaged())?;
+        let labels = Labels::from_pairs(row.labels).map_err(|_| damaged())?;
         // Chunks name series by number: one that is missing would shift all behind it.
         if usize::try_from(number.value()) != Ok(at) {
             return Err(damaged());
