@@ -11,6 +11,8 @@
 //! There are two engines: [`embedded`], a file for each day, and [`remote`], any store that speaks Prometheus' protocols.
 
 pub mod embedded;
+mod gathered;
+pub mod limit;
 mod metrics;
 pub mod remote;
 
@@ -119,6 +121,12 @@ pub enum Error {
     /// The receiver is stopping.
     #[error("the store of series is closed")]
     Closed,
+}
+
+impl From<limit::Over> for Error {
+    fn from(over: limit::Over) -> Self {
+        Self::TooMuch { what: over.what, limit: over.limit }
+    }
 }
 
 /// A series that was found.

@@ -29,6 +29,7 @@ use self::taken::Taken;
 use super::client::{Answer, Client, Failure, below, url};
 use super::{Config, Metrics};
 use crate::domain::series::{Labels, Range, Selection, SeriesSamples, is_name};
+use crate::series::limit::at_most;
 use crate::series::{Error, Found, Query};
 
 mod answer;
@@ -277,10 +278,6 @@ const fn width_ms(range: Range) -> i64 {
 /// As the API takes a time.
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000))
-}
-
-fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooMuch { what, limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::domain::series::{LabelError, Labels, Sample, SeriesSamples};
+use crate::series::limit::{Over, at_most};
 
 mod message;
 mod v1;
@@ -101,15 +102,8 @@ pub enum Error {
     #[error("the body is no block of snappy: {0}")]
     Snappy(#[from] snap::Error),
     /// It is larger than is taken.
-    #[error("{what}: {size} is more than {limit}; send less at once")]
-    TooLarge {
-        /// Of what there is too much.
-        what: &'static str,
-        /// How much there is.
-        size: usize,
-        /// How much there may be.
-        limit: usize,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] Over),
     /// It is no protobuf message.
     #[error("the body is no message of remote write: {0}")]
     Protobuf(#[from] prost::DecodeError),
@@ -250,10 +244,6 @@ fn each_field<'a>(
         }
     }
     Ok(())
-}
-
-fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
 impl fmt::Display for Version {

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::selector::selector;
-use super::{Reader, answer, at_most, told, width_ms};
+use super::{Reader, answer, told, width_ms};
 use crate::domain::series::{Labels, NAME, Operator, Range, Selection};
+use crate::series::limit::at_most;
 use crate::series::{Error, Found, Query};
 
 /// What Prometheus looks back by default; those told to look less far find less.

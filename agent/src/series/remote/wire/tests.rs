@@ -66,21 +66,21 @@ fn a_series_that_cannot_be_costs_no_other() {
 fn what_is_no_body_is_told_before_it_costs_memory() {
     // A block that promises 4 GiB, and is ten bytes.
     let bomb = [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], b"aaaaa"].concat();
-    assert!(matches!(decode(Version::One, &bomb), Err(Error::TooLarge { size: 0xffff_ffff, .. })));
+    assert!(matches!(decode(Version::One, &bomb), Err(Error::TooLarge(Over { size: 0xffff_ffff, .. }))));
     let zeros = pack(&vec![0; MAX_PLAIN_BYTES + 1]);
     assert!(
-        zeros.len() < MAX_PACKED_BYTES && matches!(decode(Version::One, &zeros), Err(Error::TooLarge { .. }))
+        zeros.len() < MAX_PACKED_BYTES && matches!(decode(Version::One, &zeros), Err(Error::TooLarge(_)))
     );
     assert!(matches!(decode(Version::One, b"plain"), Err(Error::Snappy(_))));
     assert!(matches!(decode(Version::One, &pack(b"\x0a\xff")), Err(Error::Protobuf(_) | Error::Content(_))));
     assert!(matches!(decode(Version::One, &pack(&ONE[..20])), Err(Error::Content(_))));
     let too_many = pack(&b"\x22\0".repeat(MAX_SYMBOLS + 1));
-    assert!(matches!(decode(Version::Two, &too_many), Err(Error::TooLarge { what: "strings", .. })));
+    assert!(matches!(decode(Version::Two, &too_many), Err(Error::TooLarge(Over { what: "strings", .. }))));
     let samples = [b"\x12\0".repeat(100), Vec::new()].concat();
     let one = [&[0x0a, 0xc8, 0x01][..], &samples].concat();
     assert!(matches!(
         decode(Version::One, &pack(&one.repeat(2_001))),
-        Err(Error::TooLarge { what: "samples", .. })
+        Err(Error::TooLarge(Over { what: "samples", .. }))
     ));
 }
 
