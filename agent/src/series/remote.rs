@@ -30,6 +30,7 @@ use crate::domain::series::{Range, Selection, SeriesSamples};
 use crate::tls;
 
 mod client;
+mod label_bytes;
 pub mod line;
 pub mod read;
 pub mod wire;
