@@ -1,6 +1,6 @@
 //! The topic of GPU telemetry: what `sextant replay`, the reference's streamers and `POST /telemetry` produce.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -112,7 +112,8 @@ struct Read {
 impl Read {
     fn of(messages: Vec<Message>) -> Self {
         let mut this = Self::default();
-        let mut series: HashMap<Labels, Vec<Sample>> = HashMap::new();
+        // By labels: the same messages are the same batch when they come again.
+        let mut series: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
         for Message { id, payload, .. } in messages {
             let record = serde_json::from_slice::<TelemetryRecord>(&payload);
             let sample =
@@ -134,5 +135,24 @@ impl Read {
         }
         this.series = series.into_iter().map(|(labels, samples)| SeriesSamples { labels, samples }).collect();
         this
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_messages_are_the_same_batch() {
+        let message = |n: u64| {
+            let record = serde_json::json!({"metric": "m", "value": 1.0, "time": "2025-09-25T00:00:00Z", "uuid": format!("GPU-{n:02}")});
+            let id = MessageId { partition: 0, epoch: 0, offset: n };
+            Message { id, at_ns: 0, deliveries: 1, origin: None, payload: record.to_string().into_bytes() }
+        };
+        let read = || Read::of((0..50).rev().map(message).collect());
+        let series = read().series;
+        assert_eq!(series.len(), 50);
+        assert!(series.is_sorted_by_key(|one| &one.labels));
+        assert_eq!(series, read().series);
     }
 }
