@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request as Asked, State};
 use axum::http::{HeaderMap, Response};
 
+use super::halving::MAX_HALVES;
 use super::*;
 use crate::series::remote::testing::{config, series, serve};
 use crate::series::remote::wire::Received;
@@ -226,6 +227,53 @@ async fn what_was_stored_unheard_is_stored_and_not_refused() {
     // The control: the same words for a first request are a loss. The newest of each series is no repeat to it.
     let stranger = writer(&url, Protocol::RemoteWrite);
     assert_eq!(stranger.append("n", batch()).await.unwrap(), some(2, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrived_costs_its_bad_sample_alone() {
+    // First among the series, and among the others: behind it and before it the store takes what it would not have taken twice.
+    for bad in ["s000", "s077"] {
+        let (store, url) = Store::start(&[Answers::Prometheus]).await;
+        let writer = writer(&url, Protocol::RemoteWrite);
+        let newest = vec![series(bad, &[], &[(1_000, 1.0)])];
+        assert_eq!(writer.append("n", newest).await.unwrap(), all(1));
+        store.0.lock().unwrap().answers = vec![Answers::Nothing, Answers::Prometheus];
+        let many: Vec<_> =
+            (0..100).map(|n| series(&format!("s{n:03}"), &[], &[(999, 1.0), (1_001, 1.0)])).collect();
+        assert_eq!(writer.append("n", many).await.unwrap(), some(199, 1), "{bad}");
+        assert_eq!((store.kept(), writer.metrics.there_already.get()), (200, 0), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_asked_for_sample_by_sample() {
+    let (store, url) = Store::start(&[Answers::PrometheusUnheard, Answers::Prometheus]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    let samples = [(1, 1.0), (2, 1.0)];
+    let many: Vec<_> = (0..1_000).map(|n| series(&format!("s{n:03}"), &[], &samples)).collect();
+    assert_eq!(writer.append("n", many.clone()).await.unwrap(), all(2_000));
+    assert_eq!((store.kept(), writer.metrics.there_already.get()), (2_000, 1));
+    assert!(store.seen().len() < MAX_HALVES / 2, "{}", store.seen().len());
+
+    // What the store said it has is there as a whole.
+    let more: Vec<_> = (0..1_000).map(|n| series(&format!("t{n:03}"), &[], &samples)).collect();
+    assert_eq!(writer.append("n", more.clone()).await.unwrap(), all(2_000));
+    let before = store.seen().len();
+    assert_eq!(writer.append("n", more).await.unwrap(), all(2_000));
+    assert_eq!(store.seen().len(), before + 1);
+}
+
+#[tokio::test]
+async fn many_refused_samples_cost_no_other() {
+    let (store, url) = Store::start(&[Answers::Prometheus]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    let bad = |n: usize| n < 500 || n == 800;
+    let of = |n: usize, at_ms: i64| series(&format!("s{n:04}"), &[], &[(at_ms, 1.0)]);
+    let newer = (0..1_000).filter(|n| bad(*n)).map(|n| of(n, 1_000)).collect();
+    assert_eq!(writer.append("n", newer).await.unwrap(), all(501));
+    let many = (0..1_000).map(|n| of(n, 999)).collect();
+    assert_eq!(writer.append("n", many).await.unwrap(), some(499, 501));
+    assert_eq!(store.kept(), 1_000);
 }
 
 #[tokio::test]
