@@ -121,3 +121,23 @@ async fn a_request_that_never_arrived_is_not_taken_for_stored() {
         client.shows(&question(Selection::metric("lost"), now_ms - 2_000, now_ms), &there).await;
     }
 }
+
+#[tokio::test]
+async fn every_store_takes_an_empty_write() {
+    // Or what it refuses of samples would not be believed.
+    for kind in Kind::ALL {
+        let place = Place::start(kind);
+        let empty = wire::encode(Version::One, &[]);
+        assert_eq!(posted(&place, "api/v1/write", Version::One.content_type(), empty).await, 204, "{kind:?}");
+        if kind == Kind::VictoriaMetrics {
+            assert_eq!(posted(&place, "api/v2/write", "text/plain", b"# nothing\n".to_vec()).await, 204);
+        }
+    }
+}
+
+async fn posted(place: &Place, path: &str, content_type: &str, body: Vec<u8>) -> u16 {
+    let request =
+        reqwest::Client::new().post(format!("{}/{path}", place.url())).header("content-type", content_type);
+    let packed = if content_type.starts_with("application") { "snappy" } else { "identity" };
+    request.header("content-encoding", packed).body(body).send().await.unwrap().status().as_u16()
+}

@@ -11,8 +11,9 @@
 //!
 //! What is believed: remote write 1.0 by 200 and 204, unless it is a web page; 2.0 by a 2xx whose
 //! `X-Prometheus-Remote-Write-Samples-Written` is what was sent, and else 1.0 takes its place for good, beginning with the
-//! same samples; the line protocol by 204 alone. 400, 413 and 422 are verdicts on the samples. Whatever else comes says
-//! something about the way or the settings, and no sample is lost for it.
+//! same samples; the line protocol by 204 alone. 400, 413 and 422 are verdicts on the samples where something of the same
+//! part is stored, or an empty write is. Whatever else comes says something about the way or the settings, and no sample is
+//! lost for it.
 
 use std::time::Duration;
 
@@ -165,6 +166,7 @@ impl Writer {
         appended: &mut Appended,
     ) -> Result<(), Error> {
         let mut halving = Halving::of(part);
+        let mut leads_there = false;
         // Samples that are there already, as the store said once, and as it is believed.
         let (mut proven, mut believed) = (0, 0);
         while let Some(piece) = halving.next() {
@@ -172,6 +174,7 @@ impl Writer {
             let told = self.send(turn, &piece.series).await?;
             let (stored, words) = match told.verdict {
                 Verdict::Stored { samples } => {
+                    leads_there = true;
                     if told.there {
                         proven += samples;
                     } else if halving.was_stored(&piece) {
@@ -182,8 +185,15 @@ impl Writer {
                     }
                     (samples, None)
                 }
-                Verdict::Partly { stored, words } => (stored.min(samples), Some(words)),
+                Verdict::Partly { stored, words } => {
+                    leads_there = true;
+                    (stored.min(samples), Some(words))
+                }
                 Verdict::Refused { words } => {
+                    if !leads_there {
+                        self.probe(turn, &words).await?;
+                        leads_there = true;
+                    }
                     let doubt = told.past == Some(Past::InDoubt);
                     if halving.halve(&piece, doubt) {
                         continue;
@@ -205,6 +215,23 @@ impl Writer {
         }
         self.metrics.there_already.inc_by(u64::from(proven + believed > 0));
         Ok(())
+    }
+
+    /// Whether what refuses samples is a store at all: none refuses an empty write. A server of TLS, for one, answers 400 to
+    /// whatever comes without.
+    async fn probe(&self, turn: &mut Turn, refusal: &str) -> Result<(), Error> {
+        // Of the second version only a store says how much of it was written; else it is not believed.
+        if !self.influx && turn.version == Version::Two {
+            return Ok(());
+        }
+        // An empty body is wrong for InfluxDB, a comment is not.
+        let body = if self.influx { b"# nothing\n".to_vec() } else { wire::encode(Version::One, &[]) };
+        match self.until_told(turn, body, 0).await? {
+            Some(Told { verdict: Verdict::Stored { .. }, .. }) => Ok(()),
+            _ => Err(Error::Remote(format!(
+                "{refusal}: so it says to an empty write too; is write_url right, and its http:// or https://?"
+            ))),
+        }
     }
 
     /// Sends a part until there is a verdict.

@@ -28,6 +28,8 @@ struct Inner {
 enum Answers {
     /// A status, headers and words.
     With(u16, Vec<(&'static str, String)>, &'static str),
+    /// 400 to samples; an empty write is fine.
+    Refused,
     /// None at all.
     Nothing,
     /// As Prometheus: what is older than a series' newest sample refuses the whole request.
@@ -74,6 +76,8 @@ async fn answer(State(store): State<Store>, asked: Asked) -> Response<Body> {
             }
             response
         }
+        Answers::Refused if batch.series.is_empty() => with(204, ""),
+        Answers::Refused => with(400, "words"),
         Answers::Nothing => std::future::pending().await,
         Answers::Prometheus => {
             prometheus(&store, &batch).map_or_else(|words| with(400, words), |()| with(204, ""))
@@ -277,6 +281,37 @@ async fn many_refused_samples_cost_no_other() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_an_empty_write_too_is_no_store() {
+    // As Go's server of TLS does where a request comes without.
+    let tls = Answers::With(400, Vec::new(), "Client sent an HTTP request to an HTTPS server.");
+    for protocol in [Protocol::RemoteWrite, Protocol::RemoteWrite2, Protocol::Influx] {
+        for answer in [tls.clone(), status(413), status(422)] {
+            let (store, url) = Store::start(&[answer]).await;
+            let writer = writer(&url, protocol);
+            let error = writer.append("n", batch()).await.unwrap_err();
+            assert!(matches!(&error, Error::Remote(words) if words.contains("write_url")), "{error}");
+            assert_eq!((writer.metrics.refused.get(), writer.metrics.stored.get()), (0, 0));
+            assert!(store.seen().len() < 4, "it is not halved");
+            // Set right, the same batch is stored.
+            store.0.lock().unwrap().answers = vec![status(204)];
+            assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+        }
+    }
+    // It was a store once, and is none any more.
+    let (store, url) = Store::start(&[status(204)]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+    store.0.lock().unwrap().answers = vec![tls];
+    let later = vec![series("m", &[], &[(9, 1.0)])];
+    assert!(matches!(writer.append("n", later).await, Err(Error::Remote(_))));
+    // The control, of lines: a store that takes a comment and no sample.
+    let (store, url) = Store::start(&[status(400), status(204), status(400)]).await;
+    let lines = super::tests::writer(&url, Protocol::Influx);
+    assert_eq!(lines.append("n", vec![series("m", &[], &[(9, 1.0)])]).await.unwrap(), some(0, 1));
+    assert_eq!(store.seen()[1].2, b"# nothing\n");
+}
+
+#[tokio::test]
 async fn a_request_that_was_not_taken_is_no_repeat() {
     let (store, url) = Store::start(&[Answers::Prometheus]).await;
     let writer = writer(&url, Protocol::RemoteWrite);
@@ -298,7 +333,7 @@ async fn one_sample_out_of_order_costs_no_other() {
     assert_eq!(store.kept(), 200);
 
     // A store that refuses everything is not asked for ever.
-    let (store, url) = Store::start(&[status(400)]).await;
+    let (store, url) = Store::start(&[Answers::Refused]).await;
     let many: Vec<_> = (0..2_000).map(|n| series(&format!("s{n}"), &[], &[(1, 1.0)])).collect();
     let refused = super::tests::writer(&url, Protocol::RemoteWrite).append("n", many).await.unwrap();
     assert_eq!(refused, some(0, 2_000));
