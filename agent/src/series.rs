@@ -228,7 +228,9 @@ impl Series {
             EngineKind::Embedded => {
                 Engine::Embedded(Embedded::open(directory, &config.embedded, metrics.clone(), clock).await?)
             }
-            EngineKind::Remote => Engine::Remote(Arc::new(Remote::new(&config.remote, &metrics.remote)?)),
+            EngineKind::Remote => {
+                Engine::Remote(Arc::new(Remote::new(&config.remote, &metrics.remote, clock)?))
+            }
         };
         Ok(Self { engine, metrics })
     }
