@@ -11,6 +11,8 @@
 //! There are two engines: [`embedded`], a file for each day, and [`remote`], any store that speaks Prometheus' protocols.
 
 pub mod embedded;
+mod gathered;
+pub mod limit;
 mod metrics;
 pub mod remote;
 
@@ -133,6 +135,12 @@ pub enum Error {
     Closed,
 }
 
+impl From<limit::Over> for Error {
+    fn from(over: limit::Over) -> Self {
+        Self::TooMuch { what: over.what, limit: over.limit }
+    }
+}
+
 /// A series that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -232,7 +240,9 @@ impl Series {
             EngineKind::Embedded => {
                 Engine::Embedded(Embedded::open(directory, &config.embedded, metrics.clone(), clock).await?)
             }
-            EngineKind::Remote => Engine::Remote(Arc::new(Remote::new(&config.remote, &metrics.remote)?)),
+            EngineKind::Remote => {
+                Engine::Remote(Arc::new(Remote::new(&config.remote, &metrics.remote, clock)?))
+            }
         };
         Ok(Self { engine, metrics })
     }
@@ -256,7 +266,7 @@ impl Series {
             // The other store knows no sources.
             Engine::Remote(remote) => {
                 let batch = brought.into_iter().flat_map(|brought| brought.series).collect();
-                remote.append("", batch).await?
+                remote.append(batch).await?
             }
         };
         self.metrics.appended(&appended);

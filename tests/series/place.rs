@@ -115,7 +115,7 @@ impl Client {
     pub(crate) fn new(config: &Config) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        Self { remote: Remote::new(config, &metrics).unwrap(), registry }
+        Self { remote: Remote::new(config, &metrics, now_ns).unwrap(), registry }
     }
 
     /// A counter of it, without its prefix and suffix.

@@ -3,7 +3,7 @@
 //! Prometheus (as a receiver of remote write), VictoriaMetrics, Mimir and whatever else speaks these protocols. Invariants:
 //! - what was appended is stored, as far as the store's own word goes: where a protocol proves it, the proof is asked for;
 //!   where a success proves nothing, it is not believed ([`mod@write`]);
-//! - a request that has no answer is sent again byte for byte, and what is refused then as there already is stored;
+//! - a request that has no answer is sent again byte for byte; the samples of it that are refused then are there already;
 //! - the same question has the same answer as in the embedded engine, for what the store keeps ([`read`]);
 //! - every answer has a limit, every request a time.
 //!
@@ -25,11 +25,12 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Appended, Error, Found, Query, Status};
+use super::{Appended, Error, Found, Query, Status, WallClock};
 use crate::domain::series::{Range, Selection, SeriesSamples};
 use crate::tls;
 
 mod client;
+mod label_bytes;
 pub mod line;
 pub mod read;
 pub mod wire;
@@ -224,15 +225,15 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The store of this configuration; nothing is asked yet.
+    /// The store of this configuration; nothing is asked yet. By the clock it is known where questions end.
     ///
     /// # Errors
     /// [`Error::Config`]: what is wrong with it, or with its files.
-    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: &Metrics, clock: WallClock) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
         Ok(Self {
             writer: write::Writer::new(config, metrics.clone())?,
-            reader: read::Reader::new(config, metrics.clone())?,
+            reader: read::Reader::new(config, metrics.clone(), clock)?,
             files: config.files(),
             troubles: Mutex::default(),
             status: watch::Sender::default(),
@@ -264,8 +265,8 @@ impl Remote {
     ///
     /// # Errors
     /// As there.
-    pub async fn append(&self, source: &str, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
-        self.note(self.writer.append(source, batch).await, |troubles| &mut troubles.write)
+    pub async fn append(&self, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
+        self.note(self.writer.append(batch).await, |troubles| &mut troubles.write)
     }
 
     /// See [`read::Reader::read`].

@@ -114,6 +114,7 @@ struct Read {
 impl Read {
     fn of(messages: Vec<Message>) -> Self {
         let mut this = Self::default();
+        // By labels: the same messages are the same batch when they come again.
         let mut series: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
         for Message { id, payload, .. } in messages {
             let record = serde_json::from_slice::<TelemetryRecord>(&payload);

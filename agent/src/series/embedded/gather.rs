@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::day::{Selected, Snapshot};
 use super::table;
-use crate::domain::series::{Aggregation, Bucketed, Labels, Range, Sample, SeriesSamples};
+use crate::domain::series::{Aggregation, Labels, Range, SeriesSamples};
+use crate::series::gathered::Gathered;
+use crate::series::limit::at_most;
 use crate::series::{Error, Query};
 
 /// Why a day could not be read.
@@ -23,29 +25,8 @@ pub(super) struct Gather {
     buckets: Option<(i64, Aggregation)>,
     max_series: usize,
     max_samples: usize,
-    series: BTreeMap<Arc<Labels>, Answer>,
+    series: BTreeMap<Arc<Labels>, Gathered>,
     samples: usize,
-}
-
-enum Answer {
-    Raw(Vec<Sample>),
-    Buckets(Bucketed),
-}
-
-impl Answer {
-    fn len(&self) -> usize {
-        match self {
-            Self::Raw(samples) => samples.len(),
-            Self::Buckets(buckets) => buckets.len(),
-        }
-    }
-
-    fn push(&mut self, sample: Sample) {
-        match self {
-            Self::Raw(samples) => samples.push(sample),
-            Self::Buckets(buckets) => buckets.push(sample),
-        }
-    }
 }
 
 impl Gather {
@@ -75,10 +56,8 @@ impl Gather {
     }
 
     fn take_series(&mut self, snapshot: &Snapshot, selected: &Selected) -> Result<u64, Failure> {
-        let answer = self.series.entry(Arc::clone(&selected.labels)).or_insert_with(|| match self.buckets {
-            Some((step_ms, how)) => Answer::Buckets(Bucketed::new(step_ms, how)),
-            None => Answer::Raw(Vec::new()),
-        });
+        let labels = Arc::clone(&selected.labels);
+        let answer = self.series.entry(labels).or_insert_with(|| Gathered::new(self.buckets));
         let before = answer.len();
         let (range, limit, so_far) = (self.range, self.max_samples, self.samples - before);
         let mut head = selected.head.iter().copied().peekable();
@@ -104,20 +83,13 @@ impl Gather {
 
     /// All series that have samples, by labels.
     pub(super) fn finish(self) -> Result<Vec<SeriesSamples>, Error> {
-        let done = self.series.into_iter().map(|(labels, answer)| {
-            let samples = match answer {
-                Answer::Raw(samples) => samples,
-                Answer::Buckets(buckets) => buckets.finish(),
-            };
-            SeriesSamples { labels: (*labels).clone(), samples }
-        });
+        let done = self
+            .series
+            .into_iter()
+            .map(|(labels, answer)| SeriesSamples { labels: (*labels).clone(), samples: answer.finish() });
         let done: Vec<_> = done.filter(|series| !series.samples.is_empty()).collect();
-        if done.len() > self.max_series {
-            return Err(Error::TooMuch { what: "series", limit: self.max_series });
-        }
-        if done.iter().map(|series| series.samples.len()).sum::<usize>() > self.max_samples {
-            return Err(Error::TooMuch { what: "samples", limit: self.max_samples });
-        }
+        at_most("series", done.len(), self.max_series)?;
+        at_most("samples", done.iter().map(|series| series.samples.len()).sum(), self.max_samples)?;
         Ok(done)
     }
 }

@@ -29,9 +29,11 @@ use self::taken::Taken;
 use super::client::{Answer, Client, Failure, below, url};
 use super::{Config, Metrics};
 use crate::domain::series::{Labels, Range, Selection, SeriesSamples, is_name};
-use crate::series::{Error, Found, Query};
+use crate::series::limit::at_most;
+use crate::series::{Error, Found, MAX_AHEAD_MS, Query, WallClock};
 
 mod answer;
+mod back;
 mod last;
 mod selector;
 mod slices;
@@ -43,9 +45,6 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Names or values of labels in one answer: as many as there may be series of a day.
 const MAX_WORDS: usize = 200_000;
 
-/// Times beyond the year 9999 are no question to another store.
-const MAX_MS: i64 = 253_402_300_799_000;
-
 /// The one who reads.
 #[derive(Debug)]
 pub struct Reader {
@@ -55,6 +54,7 @@ pub struct Reader {
     labels: Uri,
     address: reqwest::Url,
     metrics: Metrics,
+    clock: WallClock,
 }
 
 impl Reader {
@@ -62,7 +62,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Config`].
-    pub fn new(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: Metrics, clock: WallClock) -> Result<Self, Error> {
         let address = url("read_url", &config.read_url).map_err(Error::Config)?;
         let below = |path: &str| below(&address, &["api", "v1", path]);
         Ok(Self {
@@ -72,6 +72,7 @@ impl Reader {
             labels: below("labels")?,
             address,
             metrics,
+            clock,
         })
     }
 
@@ -91,7 +92,7 @@ impl Reader {
         let selector = selector(&query.selection)?;
         let mut found: BTreeMap<Labels, Taken> = BTreeMap::new();
         let mut unreadable = 0;
-        let mut slices = Slices::of(clamped(query.range));
+        let mut slices = Slices::of(self.clamped(query.range));
         while let Some(slice) = slices.slice() {
             let Some((answer, size_bytes)) = self.samples(&selector, slice, slices.can_shrink()).await?
             else {
@@ -132,7 +133,7 @@ impl Reader {
         let count = all.len();
         let labels: BTreeSet<_> = all.into_iter().filter_map(Pairs::into_labels).collect();
         self.metrics.unreadable.inc_by((count - labels.len()) as u64);
-        last::of(self, selection, clamped(range), labels, victoria).await
+        last::of(self, selection, self.clamped(range), labels, victoria).await
     }
 
     /// The names of labels.
@@ -213,7 +214,7 @@ impl Reader {
         range: Range,
         limit: usize,
     ) -> Result<(Vec<T>, bool), Error> {
-        let range = clamped(range);
+        let range = self.clamped(range);
         if range.from_ms > range.to_ms {
             return Ok((Vec::new(), false));
         }
@@ -226,6 +227,12 @@ impl Reader {
         ];
         let answer = self.ask(uri, &fields).await.map_err(told)?;
         Ok((answer::list(&answer)?, answer::is_victoria(&answer)))
+    }
+
+    /// The part of a range in which samples may be: since 1970, and no further ahead than any is taken.
+    fn clamped(&self, range: Range) -> Range {
+        let ahead_ms = (self.clock)().div_euclid(1_000_000).saturating_add(MAX_AHEAD_MS);
+        Range { from_ms: range.from_ms.max(0), to_ms: range.to_ms.min(ahead_ms) }
     }
 
     async fn ask(&self, uri: &Uri, fields: &[(&str, String)]) -> Result<Answer, Failure> {
@@ -264,11 +271,6 @@ fn told(failure: Failure) -> Error {
     }
 }
 
-const fn clamped(range: Range) -> Range {
-    let to_ms = if range.to_ms > MAX_MS { MAX_MS } else { range.to_ms };
-    Range { from_ms: if range.from_ms < 0 { 0 } else { range.from_ms }, to_ms }
-}
-
 /// Milliseconds that have both ends in them.
 const fn width_ms(range: Range) -> i64 {
     range.to_ms.saturating_sub(range.from_ms).saturating_add(1)
@@ -277,10 +279,6 @@ const fn width_ms(range: Range) -> i64 {
 /// As the API takes a time.
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000))
-}
-
-fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooMuch { what, limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]

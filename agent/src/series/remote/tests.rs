@@ -64,13 +64,13 @@ fn files_are_read_at_the_start_and_again() {
     let dir = tempfile::tempdir().unwrap();
     let token_file = dir.path().join("token");
     let config = Config { token_file: token_file.clone(), ..config("http://127.0.0.1:9") };
-    let refused = |config: &Config| Remote::new(config, &Metrics::default()).unwrap_err().to_string();
+    let refused = |config: &Config| Remote::new(config, &Metrics::default(), || 0).unwrap_err().to_string();
     assert!(refused(&config).contains("token_file"));
     for (text, fine) in [("", false), ("two\nlines", false), (&"x".repeat(5_000), false), ("one\n", true)] {
         std::fs::write(&token_file, text).unwrap();
-        assert_eq!(Remote::new(&config, &Metrics::default()).is_ok(), fine, "{text}");
+        assert_eq!(Remote::new(&config, &Metrics::default(), || 0).is_ok(), fine, "{text}");
     }
-    let remote = Remote::new(&config, &Metrics::default()).unwrap();
+    let remote = Remote::new(&config, &Metrics::default(), || 0).unwrap();
     remote.reload().unwrap();
     std::fs::remove_file(&token_file).unwrap();
     assert!(remote.reload().is_err());
@@ -80,10 +80,10 @@ fn files_are_read_at_the_start_and_again() {
 #[tokio::test]
 async fn what_went_wrong_last_is_told_and_forgotten() {
     let config = Config { retry_ms: 0, ..config("http://127.0.0.1:9") };
-    let remote = Remote::new(&config, &Metrics::default()).unwrap();
+    let remote = Remote::new(&config, &Metrics::default(), || 0).unwrap();
     let status = remote.status();
     let batch = vec![testing::series("m", &[], &[(1, 1.0)])];
-    assert!(matches!(remote.append("n", batch).await, Err(Error::Remote(_))));
+    assert!(matches!(remote.append(batch).await, Err(Error::Remote(_))));
     let told = status.borrow().degraded.clone().unwrap();
     assert!(told.starts_with("cannot be written: "), "{told}");
     let all = Range { from_ms: 0, to_ms: 1 };
@@ -91,6 +91,6 @@ async fn what_went_wrong_last_is_told_and_forgotten() {
     let odd = Selection::default().and("not a name", crate::domain::series::Operator::Equal, "");
     assert!(matches!(remote.find(&odd, all, 1).await, Err(Error::Invalid(_))));
     assert!(status.borrow().degraded.as_ref().unwrap().contains("; cannot be read: "));
-    assert_eq!(remote.append("n", Vec::new()).await.unwrap(), Appended::default());
+    assert_eq!(remote.append(Vec::new()).await.unwrap(), Appended::default());
     assert!(status.borrow().degraded.as_ref().unwrap().starts_with("cannot be read: "));
 }

@@ -2,8 +2,9 @@
 //!
 //! Formats: "Prometheus Remote-Write 1.0" (`prometheus.WriteRequest`) and 2.0 (`io.prometheus.write.v2.Request`, where
 //! labels are pairs of indexes into a table of strings). What comes from outside is read field by field and each series
-//! is checked before the next is looked at, so that a body becomes a few times its own size in memory and no more; its
-//! length is looked at before anything is unpacked.
+//! is checked before the next is looked at; a body's length is looked at before anything is unpacked. What a body becomes
+//! is many times its size where its labels point into the table: 180,000 series fit, and each may name all of it. So its
+//! labels are counted before they are copied ([`super::label_bytes`]); with those and [`MAX_SAMPLES`] it is some 100 MiB at most.
 
 use std::fmt;
 
@@ -11,6 +12,8 @@ use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::domain::series::{LabelError, Labels, Sample, SeriesSamples};
+use crate::series::limit::{Over, at_most};
+use crate::series::remote::label_bytes::LabelBytes;
 
 mod message;
 mod v1;
@@ -101,15 +104,8 @@ pub enum Error {
     #[error("the body is no block of snappy: {0}")]
     Snappy(#[from] snap::Error),
     /// It is larger than is taken.
-    #[error("{what}: {size} is more than {limit}; send less at once")]
-    TooLarge {
-        /// Of what there is too much.
-        what: &'static str,
-        /// How much there is.
-        size: usize,
-        /// How much there may be.
-        limit: usize,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] Over),
     /// It is no protobuf message.
     #[error("the body is no message of remote write: {0}")]
     Protobuf(#[from] prost::DecodeError),
@@ -136,12 +132,13 @@ pub fn encode(version: Version, batch: &[SeriesSamples]) -> Vec<u8> {
 pub fn decode(version: Version, packed: &[u8]) -> Result<Received, Error> {
     at_most("bytes of an unpacked body", snap::raw::decompress_len(packed)?, MAX_PLAIN_BYTES)?;
     let plain = snap::raw::Decoder::new().decompress_vec(packed)?;
-    let mut reading = Reading::default();
+    let (mut reading, mut label_bytes) = (Reading::default(), LabelBytes::default());
     match version {
         Version::One => each_field(&plain, |tag, bytes| match tag {
             1 => {
                 at_most("bytes of a series", bytes.len(), MAX_SERIES_BYTES)?;
                 let series = v1::Series::decode(bytes)?;
+                label_bytes.take(series.labels.iter().map(|label| (label.name.len(), label.value.len())))?;
                 let labels = series.labels.into_iter().map(|label| (label.name.into(), label.value.into()));
                 reading.take(labels.collect(), &series.samples, &series.histograms, &series.exemplars)
             }
@@ -153,7 +150,7 @@ pub fn decode(version: Version, packed: &[u8]) -> Result<Received, Error> {
                 5 => {
                     at_most("bytes of a series", bytes.len(), MAX_SERIES_BYTES)?;
                     let series = v2::Series::decode(bytes)?;
-                    let labels = pairs(&symbols, &series.labels_refs)?;
+                    let labels = pairs(&symbols, &series.labels_refs, &mut label_bytes)?;
                     reading.take(labels, &series.samples, &series.histograms, &series.exemplars)
                 }
                 _ => Ok(()),
@@ -220,16 +217,21 @@ fn symbols(plain: &[u8]) -> Result<Vec<&str>, Error> {
     }
 }
 
-fn pairs(symbols: &[&str], refs: &[u32]) -> Result<LabelPairs, Error> {
+fn pairs(symbols: &[&str], refs: &[u32], label_bytes: &mut LabelBytes) -> Result<LabelPairs, Error> {
     let (pairs, odd) = refs.as_chunks::<2>();
     if !odd.is_empty() {
         return Err(Error::Content("a label without a value"));
     }
     let symbol = |index: u32| {
         let text = usize::try_from(index).ok().and_then(|index| symbols.get(index));
-        text.map(|text| Box::<str>::from(*text)).ok_or(Error::Content("a label that is not in the table"))
+        text.copied().ok_or(Error::Content("a label that is not in the table"))
     };
-    pairs.iter().map(|[name, value]| Ok((symbol(*name)?, symbol(*value)?))).collect()
+    let pair = |[name, value]: &[u32; 2]| {
+        let (name, value) = (symbol(*name)?, symbol(*value)?);
+        label_bytes.take([(name.len(), value.len())])?;
+        Ok((name.into(), value.into()))
+    };
+    pairs.iter().map(pair).collect()
 }
 
 /// Calls back for each field that has a length; others of the message are of no matter.
@@ -250,10 +252,6 @@ fn each_field<'a>(
         }
     }
     Ok(())
-}
-
-fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
-    if size > limit { Err(Error::TooLarge { what, size, limit }) } else { Ok(()) }
 }
 
 impl fmt::Display for Version {

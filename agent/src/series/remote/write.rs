@@ -2,15 +2,18 @@
 //!
 //! A batch is cut into requests of the same bytes each time it comes. A request without an answer is sent again, with
 //! jitter, for as long as [`Config::retry_ms`], and its digest is kept beyond that: when its batch is brought again and the
-//! store then says "out of order" or "duplicate", it had been stored. The same words for a first request are a loss; to
-//! lose no more than what is meant, such a request is halved until the samples that the store does not take are alone.
-//! A batch that comes again after a restart of ours is a first one here: what the store refuses of it as there already is
-//! counted as refused, unless the store takes repeats (`out_of_order_time_window` of Prometheus).
+//! store then says "out of order" or "duplicate", it may have been stored, or one of its samples is out of order as ever and
+//! the others are not there. So it is halved as every request that is refused, until the samples that the store does not
+//! take are alone; these are there already, while those of a first request are a loss ([`halving`]). A request that the
+//! store said it has is there as a whole. A batch that comes again after a restart of ours is a first one here: what the
+//! store refuses of it as there already is counted as refused, unless the store takes repeats (`out_of_order_time_window`
+//! of Prometheus).
 //!
 //! What is believed: remote write 1.0 by 200 and 204, unless it is a web page; 2.0 by a 2xx whose
 //! `X-Prometheus-Remote-Write-Samples-Written` is what was sent, and else 1.0 takes its place for good, beginning with the
-//! same samples; the line protocol by 204 alone. 400, 413 and 422 are verdicts on the samples. Whatever else comes says
-//! something about the way or the settings, and no sample is lost for it.
+//! same samples; the line protocol by 204 alone. 400, 413 and 422 are verdicts on the samples where something of the same
+//! part is stored, or an empty write is. Whatever else comes says something about the way or the settings, and no sample is
+//! lost for it.
 
 use std::time::Duration;
 
@@ -23,8 +26,9 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tracing::warn;
 
-use self::part::{cut_into_parts, halves};
-use self::sent::{Digest, Sent};
+use self::halving::Halving;
+use self::part::cut_into_parts;
+use self::sent::{Digest, Past, Sent};
 use self::verdict::{Judged, Verdict, is_there};
 use super::client::{Client, below, url};
 use super::wire::{self, Version};
@@ -32,15 +36,13 @@ use super::{Config, Metrics, Protocol, line};
 use crate::domain::series::SeriesSamples;
 use crate::series::{Appended, Error, Refused};
 
+mod halving;
 mod part;
 mod sent;
 mod verdict;
 
 /// Batches that wait for their turn: more are the caller's to hold, in its queue.
 const MAX_WAITING: usize = 64;
-
-/// Requests that one part may cost by being halved: ten samples among 5,000 are found with them.
-const MAX_HALVES: usize = 256;
 
 /// First pause before a request is sent again, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
@@ -79,6 +81,35 @@ struct Turn {
     not_before: Instant,
 }
 
+/// What became of a request, and what was known of it before.
+#[derive(Debug)]
+struct Told {
+    verdict: Verdict,
+    past: Option<Past>,
+    /// The store has it from before.
+    there: bool,
+}
+
+impl Turn {
+    /// Keeps what a verdict says. In the first version a request is stored or refused as a whole: one that had been stored
+    /// is there, whatever else is refused then. The second stores what it can, so that nothing is left of one that it takes
+    /// in part.
+    fn told(&mut self, digest: Digest, past: Option<Past>, verdict: Verdict, samples: u64) -> Told {
+        let there = match (&verdict, past) {
+            (Verdict::Refused { words }, Some(Past::Stored)) | (Verdict::Partly { words, .. }, Some(_)) => {
+                is_there(words)
+            }
+            _ => false,
+        };
+        match verdict {
+            Verdict::Stored { .. } => self.sent.stored(digest),
+            Verdict::Refused { .. } if past.is_none() => self.sent.forget(digest),
+            Verdict::Refused { .. } | Verdict::Partly { .. } => {}
+        }
+        Told { verdict: if there { Verdict::Stored { samples } } else { verdict }, past, there }
+    }
+}
+
 impl Writer {
     /// For the store of this configuration; nothing is sent yet.
     ///
@@ -115,7 +146,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Busy`] where too many wait already; [`Error::Remote`] where the store does not answer, or not as it should:
     /// the same batch again is what helps, and is no harm.
-    pub async fn append(&self, _source: &str, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
+    pub async fn append(&self, batch: Vec<SeriesSamples>) -> Result<Appended, Error> {
         let _room = self.room.try_acquire().map_err(|_| Error::Busy)?;
         let mut turn = self.turn.lock().await;
         let mut appended = Appended::default();
@@ -134,42 +165,82 @@ impl Writer {
         part: Vec<SeriesSamples>,
         appended: &mut Appended,
     ) -> Result<(), Error> {
-        let mut left = vec![part];
-        let mut requests = 0;
-        while let Some(part) = left.pop() {
-            let samples = count(&part);
-            requests += 1;
-            let (stored, words) = match self.send(turn, &part).await? {
-                Verdict::Stored { samples } => (samples, None),
-                Verdict::Partly { stored, words } => (stored.min(samples), Some(words)),
+        let mut halving = Halving::of(part);
+        let mut leads_there = false;
+        // Samples that are there already, as the store said once, and as it is believed.
+        let (mut proven, mut believed) = (0, 0);
+        while let Some(piece) = halving.next() {
+            let samples = count(&piece.series);
+            let told = self.send(turn, &piece.series).await?;
+            let (stored, words) = match told.verdict {
+                Verdict::Stored { samples } => {
+                    leads_there = true;
+                    if told.there {
+                        proven += samples;
+                    } else if halving.was_stored(&piece) {
+                        // They were out of order as ever.
+                        let never_there = std::mem::take(&mut believed);
+                        appended.stored -= never_there;
+                        refuse(appended, never_there);
+                    }
+                    (samples, None)
+                }
+                Verdict::Partly { stored, words } => {
+                    leads_there = true;
+                    (stored.min(samples), Some(words))
+                }
                 Verdict::Refused { words } => {
-                    if requests < MAX_HALVES
-                        && let Some([first, second]) = halves(&part)
-                    {
-                        left.extend([second, first]);
+                    if !leads_there {
+                        self.probe(turn, &words).await?;
+                        leads_there = true;
+                    }
+                    let doubt = told.past == Some(Past::InDoubt);
+                    if halving.halve(&piece, doubt) {
                         continue;
                     }
-                    (0, Some(words))
+                    // What is left in doubt has been asked for as long as it is worth.
+                    if (doubt || piece.doubt) && is_there(&words) {
+                        believed += samples;
+                        (samples, None)
+                    } else {
+                        (0, Some(words))
+                    }
                 }
             };
             appended.stored += stored;
-            if samples > stored {
-                *appended.refused.entry(Refused::ByStore).or_default() += samples - stored;
-            }
+            refuse(appended, samples - stored);
             if let Some(words) = words {
                 warn!(samples = samples - stored, "the store of the series refuses samples: {words}");
             }
         }
+        self.metrics.there_already.inc_by(u64::from(proven + believed > 0));
         Ok(())
     }
 
+    /// Whether what refuses samples is a store at all: none refuses an empty write. A server of TLS, for one, answers 400 to
+    /// whatever comes without.
+    async fn probe(&self, turn: &mut Turn, refusal: &str) -> Result<(), Error> {
+        // Of the second version only a store says how much of it was written; else it is not believed.
+        if !self.influx && turn.version == Version::Two {
+            return Ok(());
+        }
+        // An empty body is wrong for InfluxDB, a comment is not.
+        let body = if self.influx { b"# nothing\n".to_vec() } else { wire::encode(Version::One, &[]) };
+        match self.until_told(turn, body, 0).await? {
+            Some(Told { verdict: Verdict::Stored { .. }, .. }) => Ok(()),
+            _ => Err(Error::Remote(format!(
+                "{refusal}: so it says to an empty write too; is write_url right, and its http:// or https://?"
+            ))),
+        }
+    }
+
     /// Sends a part until there is a verdict.
-    async fn send(&self, turn: &mut Turn, part: &[SeriesSamples]) -> Result<Verdict, Error> {
+    async fn send(&self, turn: &mut Turn, part: &[SeriesSamples]) -> Result<Told, Error> {
         let samples = count(part);
         if !self.influx && turn.version == Version::Two {
             let body = wire::encode(Version::Two, part);
-            if let Some(verdict) = self.until_told(turn, body, samples).await? {
-                return Ok(verdict);
+            if let Some(told) = self.until_told(turn, body, samples).await? {
+                return Ok(told);
             }
             turn.version = Version::One;
             self.metrics.fallbacks.inc();
@@ -177,20 +248,15 @@ impl Writer {
         }
         let (body, unsaid) = if self.influx { line::encode(part) } else { (String::new(), 0) };
         if self.influx && body.is_empty() {
-            return Ok(Verdict::Stored { samples: 0 });
+            return Ok(Told { verdict: Verdict::Stored { samples: 0 }, past: None, there: false });
         }
         let body = if self.influx { packed(body) } else { wire::encode(Version::One, part) };
-        let verdict = self.until_told(turn, body, samples - unsaid).await?;
-        verdict.ok_or_else(|| Error::Remote("it does not take remote write 1.0".to_owned()))
+        let told = self.until_told(turn, body, samples - unsaid).await?;
+        told.ok_or_else(|| Error::Remote("it does not take remote write 1.0".to_owned()))
     }
 
     /// Sends a body until its fate is known; none where this version is not believed.
-    async fn until_told(
-        &self,
-        turn: &mut Turn,
-        body: Vec<u8>,
-        samples: u64,
-    ) -> Result<Option<Verdict>, Error> {
+    async fn until_told(&self, turn: &mut Turn, body: Vec<u8>, samples: u64) -> Result<Option<Told>, Error> {
         let (digest, body) = (Digest::of(&body), Bytes::from(body));
         let end = Instant::now() + self.retry;
         let mut pauses = ExponentialBuilder::new()
@@ -201,35 +267,24 @@ impl Writer {
             .build();
         loop {
             tokio::time::sleep_until(turn.not_before).await;
-            let before = turn.sent.has(digest);
+            let past = turn.sent.past(digest);
             // Before it goes: whoever waits for this may be gone when it is there.
             turn.sent.keep(digest);
             self.metrics.requests.inc();
             let answer = self.client.send(self.request(turn.version, &body), MAX_ANSWER_BYTES).await;
             let judged = verdict::judge(answer, self.influx, turn.version, samples);
             let later = match judged {
-                Judged::Told(Verdict::Refused { words } | Verdict::Partly { words, .. })
-                    if before && is_there(&words) =>
-                {
-                    self.metrics.there_already.inc();
-                    return Ok(Some(Verdict::Stored { samples }));
-                }
-                Judged::Told(verdict) => {
-                    if !before && matches!(verdict, Verdict::Refused { .. }) {
-                        turn.sent.forget(digest);
-                    }
-                    return Ok(Some(verdict));
-                }
+                Judged::Told(verdict) => return Ok(Some(turn.told(digest, past, verdict, samples))),
                 Judged::Unproven => return Ok(None),
                 Judged::Wrong(words) => {
-                    if !before {
+                    if past.is_none() {
                         turn.sent.forget(digest);
                     }
                     return Err(Error::Remote(words));
                 }
                 Judged::Later(later) => later,
             };
-            if later.not_taken && !before {
+            if later.not_taken && past.is_none() {
                 turn.sent.forget(digest);
             }
             let pause = pauses.next().unwrap_or(PAUSES[1]);
@@ -291,6 +346,12 @@ fn influx_uri(address: &reqwest::Url, config: &Config) -> Result<Uri, Error> {
         .append_pair("bucket", &config.bucket)
         .append_pair("precision", "ms");
     query.as_str().parse().map_err(|error| Error::Config(format!("write_url: {error}")))
+}
+
+fn refuse(appended: &mut Appended, samples: u64) {
+    if samples > 0 {
+        *appended.refused.entry(Refused::ByStore).or_default() += samples;
+    }
 }
 
 fn count(part: &[SeriesSamples]) -> u64 {

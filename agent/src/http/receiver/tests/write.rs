@@ -118,6 +118,11 @@ async fn other_bodies_and_types_are_told_as_each_sender_reads_it() {
         let answer = post(&receiver, path, &[], &b"m v=1\nm,t=\xff v=1"[..]).await;
         assert!(answer.status == 400 && answer.text().contains(words), "{answer:?}");
     }
+    let tags: String = (0..38).map(|n| format!(",t{n}={:0>1000}", "")).collect();
+    let fields: Vec<_> = (0..5_000).map(|n| format!("a{n}=1")).collect();
+    let answer = post(&receiver, "/write", &[], format!("m{tags} {}", fields.join(","))).await;
+    assert!(answer.status == 413 && answer.text().contains("bytes of labels in a body"), "{answer:?}");
+    assert_eq!(stored(&receiver, "m_a0").await, []);
 }
 
 #[tokio::test]

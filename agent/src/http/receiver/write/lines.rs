@@ -1,8 +1,8 @@
 //! `POST /api/v2/write` and `POST /write`: InfluxDB's line protocol, plain or packed with gzip.
 //!
 //! A field of a line is a series named `measurement_field`; the database of the first version becomes the label `db`, the
-//! organisation and the bucket of the second are read past. One bad line, and nothing is stored: it is named. Errors have
-//! the form of InfluxDB's own of the same version.
+//! organisation and the bucket of the second are read past. One bad line, and nothing is stored: it is named; so is the line
+//! at which it becomes too much, which is 413. Errors have the form of InfluxDB's own of the same version.
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -111,5 +111,8 @@ fn decode(
         ApiError::Invalid(format!("line {line}: no UTF-8"))
     })?;
     let given = parse::Given { precision, now_ms, database };
-    parse::decode(text, given).map_err(|error| ApiError::Invalid(error.to_string()))
+    parse::decode(text, given).map_err(|error| {
+        let refusal = if error.too_large { ApiError::Oversized } else { ApiError::Invalid };
+        refusal(error.to_string())
+    })
 }

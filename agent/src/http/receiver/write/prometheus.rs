@@ -92,7 +92,7 @@ fn version(headers: &HeaderMap) -> Result<Version, ApiError> {
 
 fn unreadable(error: &wire::Error) -> ApiError {
     match error {
-        wire::Error::TooLarge { .. } => ApiError::Oversized(error.to_string()),
+        wire::Error::TooLarge(_) => ApiError::Oversized(error.to_string()),
         _ => ApiError::Invalid(error.to_string()),
     }
 }

@@ -1,14 +1,17 @@
 //! Reading lines: a cursor over the text, so that a line end between the quotes of a text field is part of the field.
 //!
-//! Every line is read before anything is given back: a bad one is named, and nothing of its body is taken. Text fields
-//! are left out, since a text is no sample; `true` is 1 and `false` is 0. Our own, since the published parser does not say
-//! which line is bad and has seen no release since 2023.
+//! Every line is read before anything is given back: a bad one is named, and nothing of its body is taken. Each field is a
+//! series with all tags of its line, so that a body of a megabyte can name gigabytes of them: they are counted
+//! ([`super::super::label_bytes`]). Text fields are left out, since a text is no sample; `true` is 1 and `false` is 0. Our
+//! own, since the published parser does not say which line is bad and has seen no release since 2023.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 
 use super::Precision;
 use crate::domain::series::{LabelError, Labels, MAX_LABELS, NAME, Sample, SeriesSamples};
+use crate::series::limit::{Over, at_most};
+use crate::series::remote::label_bytes::LabelBytes;
 
 /// Samples of a body: 5 MiB of short lines.
 const MAX_SAMPLES: usize = 200_000;
@@ -21,6 +24,8 @@ pub struct Error {
     pub line: usize,
     /// What is wrong with it.
     pub words: String,
+    /// Nothing but that there is too much of it.
+    pub too_large: bool,
 }
 
 /// What lines do not say themselves.
@@ -41,12 +46,15 @@ pub struct Given<'a> {
 /// The first line that is none.
 pub fn decode(text: &str, given: Given<'_>) -> Result<Vec<SeriesSamples>, Error> {
     let mut cursor = Cursor { text, at: 0, line: 1, begun: 1 };
-    let mut series: Vec<SeriesSamples> = Vec::new();
-    let mut known: HashMap<Labels, usize> = HashMap::new();
+    // By labels, with their place in the text.
+    let mut series: HashMap<Labels, (usize, Vec<Sample>)> = HashMap::new();
+    let mut label_bytes = LabelBytes::default();
     let mut count = 0;
     loop {
         let point = cursor.point();
-        let wrong = |words: String| Error { line: cursor.begun, words };
+        let line = cursor.begun;
+        let wrong = |words: String| Error { line, words, too_large: false };
+        let too_large = |over: Over| Error { line, words: over.to_string(), too_large: true };
         let Some(point) = point.map_err(wrong)? else { break };
         let at_ms = match point.time {
             None => given.now_ms,
@@ -55,22 +63,27 @@ pub fn decode(text: &str, given: Given<'_>) -> Result<Vec<SeriesSamples>, Error>
             }
         };
         count += point.fields.len();
-        if count > MAX_SAMPLES {
-            return Err(wrong(format!("more than {MAX_SAMPLES} samples; send less at once")));
-        }
+        at_most("samples", count, MAX_SAMPLES).map_err(too_large)?;
         for (field, value) in &point.fields {
             let labels = point.labels(field, given.database).map_err(|error| wrong(error.to_string()))?;
-            let at = *known.entry(labels).or_insert_with_key(|labels| {
-                series.push(SeriesSamples { labels: labels.clone(), samples: Vec::new() });
-                series.len() - 1
-            });
-            series[at].samples.push(Sample { at_ms, value: *value });
+            let place = series.len();
+            let (_, samples) = match series.entry(labels) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    label_bytes.take_labels(new.key()).map_err(too_large)?;
+                    new.insert((place, Vec::new()))
+                }
+            };
+            samples.push(Sample { at_ms, value: *value });
         }
     }
-    for one in &mut series {
-        one.samples.sort_by_key(|sample| sample.at_ms);
-    }
-    Ok(series)
+    let mut series: Vec<_> = series.into_iter().collect();
+    series.sort_unstable_by_key(|(_, (place, _))| *place);
+    let in_order = |(labels, (_, mut samples)): (Labels, (usize, Vec<Sample>))| {
+        samples.sort_by_key(|sample| sample.at_ms);
+        SeriesSamples { labels, samples }
+    };
+    Ok(series.into_iter().map(in_order).collect())
 }
 
 /// A line that has something to say.

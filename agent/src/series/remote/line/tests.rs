@@ -55,9 +55,30 @@ fn a_bad_line_is_named_and_nothing_is_taken() {
         assert!(error.line == line && error.words.contains(words), "{text:?}: {error}");
     }
     let many = "m v=1 1\n".repeat(200_001);
-    assert_eq!(ms(&many).unwrap_err().line, 200_001);
+    let error = ms(&many).unwrap_err();
+    assert_eq!((error.line, error.too_large), (200_001, true));
+    assert!(!ms("m").unwrap_err().too_large);
     let huge = decode("m v=1 9223372036854775807", Given { precision: Precision::Hours, ..Given::default() });
     assert!(huge.unwrap_err().words.contains("too large"));
+}
+
+#[test]
+fn a_line_that_names_its_tags_for_every_field_is_too_large() {
+    let tags = |count: usize, bytes: usize| -> String {
+        (0..count).map(|n| format!(",t{n}={n:0>bytes$}")).collect()
+    };
+    let fields = |count: usize| (0..count).map(|n| format!("a{n}=1")).collect::<Vec<_>>().join(",");
+    let line = format!("m{} {} 1\nm v=1 1", tags(38, 1_000), fields(20_000));
+    assert!(line.len() < 300_000);
+    let error = ms(&line).unwrap_err();
+    assert!(
+        error.too_large && error.line == 1 && error.words.contains("bytes of labels in a body"),
+        "{error}"
+    );
+    // The controls: fewer fields, and a series that is there again costs nothing.
+    assert_eq!(ms(&format!("m{} {} 1", tags(38, 1_000), fields(1_000))).unwrap().len(), 1_000);
+    let again = format!("m{} {} 1\n", tags(5, 10), fields(1_000)).repeat(150);
+    assert_eq!(ms(&again).unwrap().len(), 1_000);
 }
 
 #[test]

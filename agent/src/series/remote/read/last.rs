@@ -2,22 +2,28 @@
 //!
 //! VictoriaMetrics tells it of all series at once. Prometheus tells the time of what it would show at a moment, which is
 //! up to five minutes old, and drops the metric's name with it: each metric is asked for on its own, at the range's end
-//! and, for those that ended before, every five minutes of it. Those that lived less than that, and whose end was marked,
-//! are seen in neither; their samples are read.
+//! and, for those that ended before, every five minutes before it. Those that lived less than that, and whose end was
+//! marked, are seen in neither; their samples are read.
+//!
+//! Every five minutes is a step for Prometheus, however little it stores there. So the range is asked in windows from its
+//! end back, only while a series is missing that has samples in it at all, and only where that has some: whether it has
+//! costs what is stored and no steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::back::Back;
 use super::selector::selector;
-use super::{Reader, answer, at_most, told, width_ms};
+use super::{Reader, answer, told, width_ms};
 use crate::domain::series::{Labels, NAME, Operator, Range, Selection};
+use crate::series::limit::at_most;
 use crate::series::{Error, Found, Query};
 
 /// What Prometheus looks back by default; those told to look less far find less.
 const LOOK_BACK_MS: i64 = 300_000;
 
-/// Metrics of a question to Prometheus: two requests each.
+/// Metrics of a question to Prometheus: two requests each, and some for each window.
 const MAX_METRICS: usize = 500;
 
 /// Samples of one of them: five minutes of milliseconds.
@@ -25,6 +31,18 @@ const MAX_SAMPLES: usize = 300_000;
 
 /// Series of a metric whose samples are read for this: so many that live for minutes are no question's.
 const MAX_SHORT: usize = 200;
+
+/// The first window in which the ends of series are looked for: 72 steps, and most that are missing ended lately.
+const FIRST_MS: i64 = 6 * 3_600_000;
+
+/// The widest: a month, 9,000 steps.
+const WIDEST_MS: i64 = 31 * 86_400_000;
+
+/// Steps of a window, times series: a fifth of the samples that Prometheus has in memory for one question at most.
+const MAX_STEPS: i64 = 10_000_000;
+
+/// Windows of a metric: ten years.
+const MAX_WINDOWS: usize = 128;
 
 /// Requests at once.
 const AT_ONCE: usize = 8;
@@ -77,37 +95,88 @@ async fn of_metric(
     let now = times(reader, format!("timestamp({selector})"), range, Some(metric)).await?;
     let mut lasts: BTreeMap<_, _> = now.into_iter().collect();
     let missing = |lasts: &BTreeMap<Labels, i64>| series.iter().any(|labels| !lasts.contains_key(*labels));
-    if missing(&lasts) {
-        let width_ms = width_ms(range);
-        let before = format!("max_over_time(timestamp({selector})[{width_ms}ms:{LOOK_BACK_MS}ms])");
-        for (labels, last_ms) in times(reader, before, range, Some(metric)).await? {
-            let known = lasts.entry(labels).or_insert(last_ms);
-            *known = last_ms.max(*known);
-        }
+    if !missing(&lasts) {
+        return Ok(lasts);
     }
-    if missing(&lasts) {
-        for labels in short(reader, &selector, range, &lasts).await? {
-            if let Some(last_ms) = last_sample(reader, &labels, range).await? {
-                lasts.insert(labels, last_ms);
+    let mut sought = BTreeSet::new();
+    for (number, window) in windows(range, series.len()).enumerate() {
+        at_most("windows of time in a question to Prometheus", number + 1, MAX_WINDOWS)?;
+        if number == 0 {
+            before(reader, &selector, range, window, metric, &mut lasts).await?;
+            if !missing(&lasts) {
+                break;
             }
+            sought = there(reader, &selector, range).await?;
         }
+        sought.retain(|labels| !lasts.contains_key(labels));
+        if sought.is_empty() {
+            break;
+        }
+        if window == range {
+            short(reader, window, sought.iter(), &mut lasts).await?;
+            break;
+        }
+        let these = there(reader, &selector, window).await?;
+        if sought.is_disjoint(&these) {
+            continue;
+        }
+        if number > 0 {
+            before(reader, &selector, range, window, metric, &mut lasts).await?;
+        }
+        short(reader, window, sought.intersection(&these), &mut lasts).await?;
     }
     Ok(lasts)
 }
 
-/// Those that have samples in the range and are not known yet.
-async fn short(
+/// Where so many series that ended are looked for.
+fn windows(range: Range, series: usize) -> Back {
+    let series = i64::try_from(series).unwrap_or(i64::MAX).max(1);
+    let widest_ms = (MAX_STEPS / series).max(1).saturating_mul(LOOK_BACK_MS).min(WIDEST_MS);
+    Back::new(range, FIRST_MS, widest_ms)
+}
+
+/// Adds when series were last seen at the steps of a window.
+async fn before(
     reader: &Reader,
     selector: &str,
     range: Range,
-    known: &BTreeMap<Labels, i64>,
-) -> Result<Vec<Labels>, Error> {
+    window: Range,
+    metric: &str,
+    lasts: &mut BTreeMap<Labels, i64>,
+) -> Result<(), Error> {
+    let width_ms = width_ms(window);
+    let query = format!("max_over_time(timestamp({selector})[{width_ms}ms:{LOOK_BACK_MS}ms])");
+    // The first step shows what is up to five minutes older than the window.
+    let seen = Range { to_ms: window.to_ms, ..range };
+    for (labels, last_ms) in times(reader, query, seen, Some(metric)).await? {
+        let known = lasts.entry(labels).or_insert(last_ms);
+        *known = last_ms.max(*known);
+    }
+    Ok(())
+}
+
+/// Those that have samples in a range.
+async fn there(reader: &Reader, selector: &str, range: Range) -> Result<BTreeSet<Labels>, Error> {
     let query = format!("last_over_time({selector}[{}ms])", width_ms(range));
     let answer = reader.instant(query, range.to_ms).await.map_err(told)?;
-    let all = answer::times(&answer)?.into_iter().filter_map(|(pairs, _)| pairs.into_labels());
-    let short: Vec<_> = all.filter(|labels| !known.contains_key(labels)).collect();
+    Ok(answer::times(&answer)?.into_iter().filter_map(|(pairs, _)| pairs.into_labels()).collect())
+}
+
+/// Adds the last samples of those of these series that are not known yet.
+async fn short(
+    reader: &Reader,
+    window: Range,
+    series: impl Iterator<Item = &Labels>,
+    lasts: &mut BTreeMap<Labels, i64>,
+) -> Result<(), Error> {
+    let short: Vec<_> = series.filter(|labels| !lasts.contains_key(*labels)).collect();
     at_most("series of a metric that lived for minutes", short.len(), MAX_SHORT)?;
-    Ok(short)
+    for labels in short {
+        if let Some(last_ms) = last_sample(reader, labels, window).await? {
+            lasts.insert(labels.clone(), last_ms);
+        }
+    }
+    Ok(())
 }
 
 async fn last_sample(reader: &Reader, labels: &Labels, range: Range) -> Result<Option<i64>, Error> {

@@ -67,7 +67,7 @@ async fn query(State(store): State<Store>, form: String) -> Response<Body> {
 impl Store {
     async fn reader(&self) -> Reader {
         let url = serve(Router::new().route("/api/v1/query", post(query)).with_state(self.clone())).await;
-        Reader::new(&config(&url), Metrics::default()).unwrap()
+        Reader::new(&config(&url), Metrics::default(), now_ns).unwrap()
     }
 }
 
@@ -82,6 +82,13 @@ fn question(from_ms: i64, to_ms: i64) -> Query {
 }
 
 const T: i64 = 1_750_329_000_000;
+
+/// A day after the samples that there are.
+const NOW_MS: i64 = T + 86_400_000;
+
+fn now_ns() -> i64 {
+    NOW_MS * 1_000_000
+}
 
 #[tokio::test]
 async fn every_store_gives_the_same_answer() {
@@ -174,7 +181,7 @@ async fn told(status: u16, body: impl Into<String>) -> Error {
         std::future::ready(response)
     };
     let url = serve(Router::new().fallback(answer)).await;
-    Reader::new(&config(&url), Metrics::default()).unwrap().read(&question(T, T)).await.unwrap_err()
+    Reader::new(&config(&url), Metrics::default(), now_ns).unwrap().read(&question(T, T)).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -219,7 +226,7 @@ async fn directory(victoria: bool, times: fn(&str) -> Value) -> Reader {
         with(json!({"status": "success", "data": {"result": times(&fields["query"])}}).to_string())
     };
     let router = Router::new().route("/api/v1/series", post(series)).route("/api/v1/query", post(query));
-    Reader::new(&config(&serve(router).await), Metrics::default()).unwrap()
+    Reader::new(&config(&serve(router).await), Metrics::default(), now_ns).unwrap()
 }
 
 fn found(metric: &str, a: &str, last_ms: i64) -> Found {
@@ -267,6 +274,91 @@ async fn series_are_found_with_their_last_time() {
     }
 }
 
+/// The times of the series `m{a="N"}`, and whether it ends with a mark.
+fn ended(a: &str) -> (Vec<i64>, bool) {
+    const DAY_MS: i64 = 86_400_000;
+    let hour = |last_ms: i64| (0..60).rev().map(|n| last_ms - n * 60_000).collect();
+    match a {
+        "1" => (hour(NOW_MS - 1_000), false),
+        "2" => (hour(NOW_MS - 10 * DAY_MS), false),
+        // Between two steps.
+        "3" => (vec![NOW_MS - 40 * DAY_MS + 90_000, NOW_MS - 40 * DAY_MS + 90_001], true),
+        _ => (Vec::new(), false),
+    }
+}
+
+/// Answers as Prometheus about these series, and notes the steps that each question costs and where it ends.
+fn prometheus(query: &str, at_ms: i64, costs: &Mutex<Vec<(i64, i64)>>) -> Value {
+    const STEP_MS: i64 = 300_000;
+    let width_ms = |end: &str| -> i64 {
+        let width = query.rsplit_once('[').unwrap().1.strip_suffix(end).unwrap();
+        width.parse().unwrap()
+    };
+    let shown = |a: &str, at_ms: i64| {
+        let (times, marked) = ended(a);
+        let last_ms = times.into_iter().rev().find(|time_ms| *time_ms <= at_ms)?;
+        (at_ms - last_ms < STEP_MS && !(marked && at_ms > last_ms + 1)).then_some(last_ms)
+    };
+    let within = |a: &str, width_ms: i64| -> Vec<i64> {
+        ended(a).0.into_iter().filter(|time_ms| (at_ms - width_ms + 1..=at_ms).contains(time_ms)).collect()
+    };
+    let mut steps = 1;
+    let mut result = Vec::new();
+    for a in ["1", "2", "3"] {
+        let value = if query.starts_with("timestamp(") {
+            shown(a, at_ms).map(seconds)
+        } else if query.starts_with("max_over_time(timestamp(") {
+            let width_ms = width_ms("ms:300000ms])");
+            steps = width_ms / STEP_MS;
+            let first = ((at_ms - width_ms).div_euclid(STEP_MS) + 1) * STEP_MS;
+            let some_steps = (first..=at_ms).step_by(300_000).take(10_000);
+            some_steps.filter_map(|step_ms| shown(a, step_ms)).max().map(seconds)
+        } else if query.starts_with("last_over_time(") {
+            within(a, width_ms("ms])")).last().map(|_| "0".to_owned())
+        } else {
+            let times =
+                if query.contains(&format!("a=\"{a}\"")) { within(a, width_ms("ms]")) } else { Vec::new() };
+            let values: Vec<_> =
+                times.iter().map(|time_ms| json!([*time_ms as f64 / 1_000.0, "1"])).collect();
+            result.push(json!({"metric": {"__name__": "m", "a": a}, "values": values}));
+            None
+        };
+        result.extend(value.map(|value| json!({"metric": {"__name__": "m", "a": a}, "value": [0, value]})));
+    }
+    costs.lock().unwrap().push((steps, at_ms));
+    json!(result)
+}
+
+#[tokio::test]
+async fn a_question_without_a_start_costs_prometheus_no_more_than_what_it_has() {
+    let costs = Arc::new(Mutex::new(Vec::new()));
+    let query = {
+        let costs = Arc::clone(&costs);
+        move |form: String| async move {
+            let fields = fields(&form);
+            let at_ms = fields["time"].replace('.', "").parse().unwrap();
+            json!({"status": "success", "data": {"result": prometheus(&fields["query"], at_ms, &costs)}})
+                .to_string()
+        }
+    };
+    // One of them has no sample: blocks hold hours.
+    let listed = ["1", "2", "3", "4"].map(|a| json!({"__name__": "m", "a": a}));
+    let listed = json!({"status": "success", "data": listed}).to_string();
+    let list = move || std::future::ready(listed.clone());
+    let router = Router::new().route("/api/v1/series", post(list)).route("/api/v1/query", post(query));
+    let reader = Reader::new(&config(&serve(router).await), Metrics::default(), now_ns).unwrap();
+    for to_ms in [NOW_MS, i64::MAX] {
+        let range = Range { from_ms: 0, to_ms };
+        let last = |a: &str| found("m", a, *ended(a).0.last().unwrap());
+        let all = reader.find(&Selection::metric("m"), range, 10).await.unwrap();
+        assert_eq!(all, ["1", "2", "3"].map(last));
+        let costs = std::mem::take(&mut *costs.lock().unwrap());
+        assert!(costs.iter().all(|(_, at_ms)| *at_ms <= NOW_MS + MAX_AHEAD_MS), "{costs:?}");
+        assert!(costs.iter().map(|(steps, _)| steps).sum::<i64>() < 15_000, "{costs:?}");
+        assert!(costs.len() < 60, "{}", costs.len());
+    }
+}
+
 #[tokio::test]
 async fn names_and_values_are_asked_for_where_they_are() {
     let names = |form: String| async move {
@@ -283,7 +375,7 @@ async fn names_and_values_are_asked_for_where_they_are() {
         .route("/prefix/api/v1/labels", post(names))
         .route("/prefix/api/v1/label/gpu/values", get(values));
     let url = serve(router).await;
-    let reader = Reader::new(&config(&format!("{url}/prefix/")), Metrics::default()).unwrap();
+    let reader = Reader::new(&config(&format!("{url}/prefix/")), Metrics::default(), now_ns).unwrap();
     let selection = Selection::metric("m").and("a", Operator::NotEqual, "\"} or up{");
     let range = Range { from_ms: 1, to_ms: T };
     let set = |words: [&str; 2]| words.map(str::to_owned).into();

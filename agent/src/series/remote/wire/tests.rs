@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::series::NAME;
 
 fn series(metric: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesSamples {
     let samples = samples.iter().map(|(at_ms, value)| Sample { at_ms: *at_ms, value: *value }).collect();
@@ -66,22 +67,58 @@ fn a_series_that_cannot_be_costs_no_other() {
 fn what_is_no_body_is_told_before_it_costs_memory() {
     // A block that promises 4 GiB, and is ten bytes.
     let bomb = [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], b"aaaaa"].concat();
-    assert!(matches!(decode(Version::One, &bomb), Err(Error::TooLarge { size: 0xffff_ffff, .. })));
+    assert!(matches!(decode(Version::One, &bomb), Err(Error::TooLarge(Over { size: 0xffff_ffff, .. }))));
     let zeros = pack(&vec![0; MAX_PLAIN_BYTES + 1]);
     assert!(
-        zeros.len() < MAX_PACKED_BYTES && matches!(decode(Version::One, &zeros), Err(Error::TooLarge { .. }))
+        zeros.len() < MAX_PACKED_BYTES && matches!(decode(Version::One, &zeros), Err(Error::TooLarge(_)))
     );
     assert!(matches!(decode(Version::One, b"plain"), Err(Error::Snappy(_))));
     assert!(matches!(decode(Version::One, &pack(b"\x0a\xff")), Err(Error::Protobuf(_) | Error::Content(_))));
     assert!(matches!(decode(Version::One, &pack(&ONE[..20])), Err(Error::Content(_))));
     let too_many = pack(&b"\x22\0".repeat(MAX_SYMBOLS + 1));
-    assert!(matches!(decode(Version::Two, &too_many), Err(Error::TooLarge { what: "strings", .. })));
+    assert!(matches!(decode(Version::Two, &too_many), Err(Error::TooLarge(Over { what: "strings", .. }))));
     let samples = [b"\x12\0".repeat(100), Vec::new()].concat();
     let one = [&[0x0a, 0xc8, 0x01][..], &samples].concat();
     assert!(matches!(
         decode(Version::One, &pack(&one.repeat(2_001))),
-        Err(Error::TooLarge { what: "samples", .. })
+        Err(Error::TooLarge(Over { what: "samples", .. }))
     ));
+}
+
+#[test]
+fn a_few_bytes_that_name_many_are_too_large() {
+    let value = "x".repeat(1_000);
+    let mut symbols: Vec<_> = ["", NAME, "m"].map(str::to_owned).into();
+    symbols.extend((0..39).flat_map(|n| [format!("l{n}"), format!("{value}{n}")]));
+    let refs: Vec<u32> = (1..81).collect();
+    let samples = vec![message::Sample { value: Some(1.0), timestamp: 1 }];
+    let of = |count: usize, labels_refs: &[u32]| {
+        let one = v2::Series {
+            labels_refs: labels_refs.to_vec(),
+            samples: samples.clone(),
+            ..v2::Series::default()
+        };
+        let request = v2::Request { symbols: symbols.clone(), timeseries: vec![one; count] };
+        pack(&request.encode_to_vec())
+    };
+    let too_large = |body: &[u8]| {
+        let error = decode(Version::Two, body).unwrap_err();
+        assert!(error.to_string().contains("bytes of labels in a body"), "{error}");
+    };
+    let many = of(2_000, &refs);
+    assert!(many.len() < 100_000);
+    too_large(&many);
+    // One series is enough, and is none.
+    too_large(&of(1, &[1, 4].repeat(100_000)));
+    // The control: as many as senders send at once.
+    assert_eq!(decode(Version::Two, &of(1_000, &refs)).unwrap().series.len(), 1_000);
+    assert_eq!(decode(Version::Two, &of(10_000, &refs[..8])).unwrap().series.len(), 10_000);
+
+    // Of the first version, where each is written out, a body of the shortest.
+    let label = v1::Label { name: "a".to_owned(), value: "b".to_owned() };
+    let one = v1::Series { labels: vec![label; 10_000], ..v1::Series::default() };
+    let plain = v1::Request { timeseries: vec![one; 150] }.encode_to_vec();
+    assert!(matches!(decode(Version::One, &pack(&plain)), Err(Error::TooLarge(_))));
 }
 
 #[test]

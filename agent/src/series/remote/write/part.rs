@@ -1,6 +1,8 @@
-//! A batch in requests: always the same ones of the same batch.
+//! A batch in requests: always the same ones of the same samples, whatever order they come in.
 
-use crate::domain::series::SeriesSamples;
+use std::collections::BTreeMap;
+
+use crate::domain::series::{Labels, Sample, SeriesSamples};
 
 /// Samples of a request: Prometheus' own senders stay below 10,000, and its receivers take them in some ms.
 const MAX_SAMPLES: usize = 5_000;
@@ -11,11 +13,17 @@ const MAX_BYTES: usize = 2 << 20;
 /// A sample's time and value, in the longer of the formats.
 const SAMPLE_BYTES: usize = 40;
 
-/// Cuts a batch; `labels_each_time` where every sample is written with its labels.
+/// Cuts a batch, each series once and its samples in the order of time, as stores want them; of those with one time the
+/// last one stays the last. `labels_each_time` where every sample is written with its labels.
 pub(super) fn cut_into_parts(batch: Vec<SeriesSamples>, labels_each_time: bool) -> Vec<Vec<SeriesSamples>> {
     let mut parts = Vec::new();
     let (mut part, mut samples, mut bytes) = (Vec::new(), 0, 0);
-    for SeriesSamples { labels, samples: all } in batch {
+    let mut series: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
+    for SeriesSamples { labels, samples } in batch {
+        series.entry(labels).or_default().extend(samples);
+    }
+    for (labels, mut all) in series {
+        all.sort_by_key(|sample| sample.at_ms);
         let labels_bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
         let (once, each) = if labels_each_time { (0, labels_bytes) } else { (labels_bytes, 0) };
         let mut rest = all.as_slice();
@@ -63,8 +71,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::series::{Labels, Sample};
-
     fn batch(sizes: &[usize], value_bytes: usize) -> Vec<SeriesSamples> {
         let one = |(at, size): (usize, &usize)| SeriesSamples {
             labels: Labels::new("m", [("a", format!("{at:0>value_bytes$}"))]).unwrap(),
@@ -82,6 +88,26 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn the_same_samples_are_the_same_requests() {
+        let whole = batch(&[3_000, 1, 4_000], 1);
+        let mut shuffled: Vec<_> = whole.iter().rev().cloned().collect();
+        shuffled.iter_mut().for_each(|one| one.samples.reverse());
+        // A series that comes in two.
+        let rest = shuffled[0].samples.split_off(2_000);
+        shuffled.push(SeriesSamples { labels: shuffled[0].labels.clone(), samples: rest });
+        let parts = cut_into_parts(shuffled, false);
+        assert_eq!(parts, cut_into_parts(whole.clone(), false));
+        assert_eq!(joined(parts), whole);
+        // Of one time, the last stays the last.
+        let mut twice = batch(&[2], 1);
+        twice[0].samples =
+            [(5, 1.0), (4, 2.0), (5, 3.0)].map(|(at_ms, value)| Sample { at_ms, value }).into();
+        let values =
+            cut_into_parts(twice, false)[0][0].samples.iter().map(|sample| sample.value).collect::<Vec<_>>();
+        assert_eq!(values, [2.0, 1.0, 3.0]);
     }
 
     proptest! {

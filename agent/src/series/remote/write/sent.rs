@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use sha2::{Digest as _, Sha256};
 
-/// As many requests as a thousand batches whose answers got lost; the oldest is forgotten.
-const MAX_KEPT: usize = 1_024;
+/// As many requests as one part may cost, or as thousands of batches whose answers got lost; the oldest is forgotten.
+const MAX_KEPT: usize = 4_096;
 
 /// Of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,29 +18,45 @@ impl Digest {
     }
 }
 
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// It was sent, and may have arrived.
+    InDoubt,
+    /// The store said that it has it.
+    Stored,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Sent(VecDeque<Digest>);
+pub(super) struct Sent(VecDeque<(Digest, Past)>);
 
 impl Sent {
-    /// It was sent before, and may have arrived.
-    pub(super) fn has(&self, digest: Digest) -> bool {
-        self.0.contains(&digest)
+    /// What became of it when it was sent before.
+    pub(super) fn past(&self, digest: Digest) -> Option<Past> {
+        self.0.iter().find(|(kept, _)| *kept == digest).map(|(_, past)| *past)
     }
 
     /// It is being sent.
     pub(super) fn keep(&mut self, digest: Digest) {
-        if self.has(digest) {
+        if self.past(digest).is_some() {
             return;
         }
         if self.0.len() == MAX_KEPT {
             self.0.pop_front();
         }
-        self.0.push_back(digest);
+        self.0.push_back((digest, Past::InDoubt));
+    }
+
+    /// The store has it.
+    pub(super) fn stored(&mut self, digest: Digest) {
+        if let Some((_, past)) = self.0.iter_mut().find(|(kept, _)| *kept == digest) {
+            *past = Past::Stored;
+        }
     }
 
     /// It is not in the store, for certain.
     pub(super) fn forget(&mut self, digest: Digest) {
-        self.0.retain(|kept| *kept != digest);
+        self.0.retain(|(kept, _)| *kept != digest);
     }
 }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request as Asked, State};
 use axum::http::{HeaderMap, Response};
 
+use super::halving::MAX_HALVES;
 use super::*;
 use crate::series::remote::testing::{config, series, serve};
 use crate::series::remote::wire::Received;
@@ -27,6 +28,8 @@ struct Inner {
 enum Answers {
     /// A status, headers and words.
     With(u16, Vec<(&'static str, String)>, &'static str),
+    /// 400 to samples; an empty write is fine.
+    Refused,
     /// None at all.
     Nothing,
     /// As Prometheus: what is older than a series' newest sample refuses the whole request.
@@ -73,6 +76,8 @@ async fn answer(State(store): State<Store>, asked: Asked) -> Response<Body> {
             }
             response
         }
+        Answers::Refused if batch.series.is_empty() => with(204, ""),
+        Answers::Refused => with(400, "words"),
         Answers::Nothing => std::future::pending().await,
         Answers::Prometheus => {
             prometheus(&store, &batch).map_or_else(|words| with(400, words), |()| with(204, ""))
@@ -143,12 +148,12 @@ async fn a_batch_is_stored_when_the_store_says_so() {
     for good in [200, 204] {
         let (store, url) = Store::start(&[status(good)]).await;
         let writer = writer(&url, Protocol::RemoteWrite);
-        assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+        assert_eq!(writer.append(batch()).await.unwrap(), all(3));
         let (headers, path, body) = store.seen().remove(0);
         assert_eq!((&headers["content-encoding"], &*path), (&"snappy".parse().unwrap(), "/api/v1/write"));
         assert_eq!(headers["x-prometheus-remote-write-version"], "0.1.0");
         assert_eq!(wire::decode(Version::One, &body).unwrap().series, batch());
-        assert_eq!(writer.append("n", Vec::new()).await.unwrap(), all(0), "nothing needs no request");
+        assert_eq!(writer.append(Vec::new()).await.unwrap(), all(0), "nothing needs no request");
         assert_eq!(store.seen().len(), 1);
     }
 }
@@ -167,7 +172,7 @@ async fn what_says_nothing_about_samples_loses_none() {
         (status(409), "write_url"),
     ] {
         let (store, url) = Store::start(&[answer]).await;
-        let error = writer(&url, Protocol::RemoteWrite).append("n", batch()).await.unwrap_err();
+        let error = writer(&url, Protocol::RemoteWrite).append(batch()).await.unwrap_err();
         assert!(matches!(&error, Error::Remote(words) if words.contains(hint)), "{error}");
         assert_eq!(store.seen().len(), 1, "trying again does not help");
     }
@@ -178,7 +183,7 @@ async fn the_same_bytes_are_sent_until_there_is_an_answer() {
     let answers = [status(500), Answers::Nothing, status(503), status(429), status(408), status(204)];
     let (store, url) = Store::start(&answers).await;
     let writer = writer(&url, Protocol::RemoteWrite);
-    assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+    assert_eq!(writer.append(batch()).await.unwrap(), all(3));
     let seen = store.seen();
     assert_eq!(seen.len(), answers.len());
     assert!(seen.iter().all(|(_, _, body)| *body == seen[0].2));
@@ -191,7 +196,7 @@ async fn a_store_is_left_alone_for_as_long_as_it_asks() {
     let (_store, url) = Store::start(&[busy, status(204)]).await;
     let writer = writer(&url, Protocol::RemoteWrite);
     let since = Instant::now();
-    assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+    assert_eq!(writer.append(batch()).await.unwrap(), all(3));
     assert!(since.elapsed() >= Duration::from_secs(1));
 }
 
@@ -200,43 +205,121 @@ async fn patience_ends_and_the_batch_may_be_brought_again() {
     let (_store, url) = Store::start(&[status(503)]).await;
     let config = Config { retry_ms: 300, ..config(&url) };
     let writer = Writer::new(&config, Metrics::default()).unwrap();
-    let error = writer.append("n", batch()).await.unwrap_err();
+    let error = writer.append(batch()).await.unwrap_err();
     assert!(matches!(&error, Error::Remote(words) if words == "503 Service Unavailable: words"), "{error}");
     let nobody = Writer::new(
         &Config { retry_ms: 0, ..super::super::testing::config("http://127.0.0.1:9") },
         Metrics::default(),
     );
-    assert!(matches!(nobody.unwrap().append("n", batch()).await, Err(Error::Remote(_))));
+    assert!(matches!(nobody.unwrap().append(batch()).await, Err(Error::Remote(_))));
 }
 
 #[tokio::test]
 async fn what_was_stored_unheard_is_stored_and_not_refused() {
     let (store, url) = Store::start(&[Answers::PrometheusUnheard, Answers::Prometheus]).await;
     let unheard = writer(&url, Protocol::RemoteWrite);
-    assert_eq!(unheard.append("n", batch()).await.unwrap(), all(3));
+    assert_eq!(unheard.append(batch()).await.unwrap(), all(3));
     assert_eq!((store.kept(), unheard.metrics.there_already.get()), (3, 1));
 
     // Also where the batch is brought again after patience ended.
     let (store, url) = Store::start(&[Answers::PrometheusUnheard, Answers::Prometheus]).await;
     let again = Writer::new(&Config { retry_ms: 0, ..config(&url) }, Metrics::default()).unwrap();
-    assert!(again.append("n", batch()).await.is_err());
-    assert_eq!(again.append("n", batch()).await.unwrap(), all(3));
+    assert!(again.append(batch()).await.is_err());
+    assert_eq!(again.append(batch()).await.unwrap(), all(3));
     assert_eq!(store.kept(), 3);
 
     // The control: the same words for a first request are a loss. The newest of each series is no repeat to it.
     let stranger = writer(&url, Protocol::RemoteWrite);
-    assert_eq!(stranger.append("n", batch()).await.unwrap(), some(2, 1));
+    assert_eq!(stranger.append(batch()).await.unwrap(), some(2, 1));
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrived_costs_its_bad_sample_alone() {
+    // First among the series, and among the others: behind it and before it the store takes what it would not have taken twice.
+    for bad in ["s000", "s077"] {
+        let (store, url) = Store::start(&[Answers::Prometheus]).await;
+        let writer = writer(&url, Protocol::RemoteWrite);
+        let newest = vec![series(bad, &[], &[(1_000, 1.0)])];
+        assert_eq!(writer.append(newest).await.unwrap(), all(1));
+        store.0.lock().unwrap().answers = vec![Answers::Nothing, Answers::Prometheus];
+        let many: Vec<_> =
+            (0..100).map(|n| series(&format!("s{n:03}"), &[], &[(999, 1.0), (1_001, 1.0)])).collect();
+        assert_eq!(writer.append(many).await.unwrap(), some(199, 1), "{bad}");
+        assert_eq!((store.kept(), writer.metrics.there_already.get()), (200, 0), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_asked_for_sample_by_sample() {
+    let (store, url) = Store::start(&[Answers::PrometheusUnheard, Answers::Prometheus]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    let samples = [(1, 1.0), (2, 1.0)];
+    let many: Vec<_> = (0..1_000).map(|n| series(&format!("s{n:03}"), &[], &samples)).collect();
+    assert_eq!(writer.append(many.clone()).await.unwrap(), all(2_000));
+    assert_eq!((store.kept(), writer.metrics.there_already.get()), (2_000, 1));
+    assert!(store.seen().len() < MAX_HALVES / 2, "{}", store.seen().len());
+
+    // What the store said it has is there as a whole.
+    let more: Vec<_> = (0..1_000).map(|n| series(&format!("t{n:03}"), &[], &samples)).collect();
+    assert_eq!(writer.append(more.clone()).await.unwrap(), all(2_000));
+    let before = store.seen().len();
+    assert_eq!(writer.append(more).await.unwrap(), all(2_000));
+    assert_eq!(store.seen().len(), before + 1);
+}
+
+#[tokio::test]
+async fn many_refused_samples_cost_no_other() {
+    let (store, url) = Store::start(&[Answers::Prometheus]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    let bad = |n: usize| n < 500 || n == 800;
+    let of = |n: usize, at_ms: i64| series(&format!("s{n:04}"), &[], &[(at_ms, 1.0)]);
+    let newer = (0..1_000).filter(|n| bad(*n)).map(|n| of(n, 1_000)).collect();
+    assert_eq!(writer.append(newer).await.unwrap(), all(501));
+    let many = (0..1_000).map(|n| of(n, 999)).collect();
+    assert_eq!(writer.append(many).await.unwrap(), some(499, 501));
+    assert_eq!(store.kept(), 1_000);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_an_empty_write_too_is_no_store() {
+    // As Go's server of TLS does where a request comes without.
+    let tls = Answers::With(400, Vec::new(), "Client sent an HTTP request to an HTTPS server.");
+    for protocol in [Protocol::RemoteWrite, Protocol::RemoteWrite2, Protocol::Influx] {
+        for answer in [tls.clone(), status(413), status(422)] {
+            let (store, url) = Store::start(&[answer]).await;
+            let writer = writer(&url, protocol);
+            let error = writer.append(batch()).await.unwrap_err();
+            assert!(matches!(&error, Error::Remote(words) if words.contains("write_url")), "{error}");
+            assert_eq!((writer.metrics.refused.get(), writer.metrics.stored.get()), (0, 0));
+            assert!(store.seen().len() < 4, "it is not halved");
+            // Set right, the same batch is stored.
+            store.0.lock().unwrap().answers = vec![status(204)];
+            assert_eq!(writer.append(batch()).await.unwrap(), all(3));
+        }
+    }
+    // It was a store once, and is none any more.
+    let (store, url) = Store::start(&[status(204)]).await;
+    let writer = writer(&url, Protocol::RemoteWrite);
+    assert_eq!(writer.append(batch()).await.unwrap(), all(3));
+    store.0.lock().unwrap().answers = vec![tls];
+    let later = vec![series("m", &[], &[(9, 1.0)])];
+    assert!(matches!(writer.append(later).await, Err(Error::Remote(_))));
+    // The control, of lines: a store that takes a comment and no sample.
+    let (store, url) = Store::start(&[status(400), status(204), status(400)]).await;
+    let lines = super::tests::writer(&url, Protocol::Influx);
+    assert_eq!(lines.append(vec![series("m", &[], &[(9, 1.0)])]).await.unwrap(), some(0, 1));
+    assert_eq!(store.seen()[1].2, b"# nothing\n");
 }
 
 #[tokio::test]
 async fn a_request_that_was_not_taken_is_no_repeat() {
     let (store, url) = Store::start(&[Answers::Prometheus]).await;
     let writer = writer(&url, Protocol::RemoteWrite);
-    assert_eq!(writer.append("n", vec![series("m", &[], &[(10, 1.0)])]).await.unwrap(), all(1));
+    assert_eq!(writer.append(vec![series("m", &[], &[(10, 1.0)])]).await.unwrap(), all(1));
     store.0.lock().unwrap().answers = vec![status(429), Answers::Prometheus];
     let old = vec![series("m", &[], &[(5, 1.0)])];
-    assert_eq!(writer.append("n", old.clone()).await.unwrap(), some(0, 1));
-    assert_eq!(writer.append("n", old).await.unwrap(), some(0, 1), "refused once is refused again");
+    assert_eq!(writer.append(old.clone()).await.unwrap(), some(0, 1));
+    assert_eq!(writer.append(old).await.unwrap(), some(0, 1), "refused once is refused again");
 }
 
 #[tokio::test]
@@ -244,15 +327,15 @@ async fn one_sample_out_of_order_costs_no_other() {
     let (store, url) = Store::start(&[Answers::Prometheus]).await;
     let writer = writer(&url, Protocol::RemoteWrite);
     let newest = vec![series("s7", &[], &[(1_000, 1.0)])];
-    assert_eq!(writer.append("n", newest).await.unwrap(), all(1));
+    assert_eq!(writer.append(newest).await.unwrap(), all(1));
     let many: Vec<_> = (0..100).map(|n| series(&format!("s{n}"), &[], &[(999, 1.0), (1_001, 1.0)])).collect();
-    assert_eq!(writer.append("n", many).await.unwrap(), some(199, 1));
+    assert_eq!(writer.append(many).await.unwrap(), some(199, 1));
     assert_eq!(store.kept(), 200);
 
     // A store that refuses everything is not asked for ever.
-    let (store, url) = Store::start(&[status(400)]).await;
+    let (store, url) = Store::start(&[Answers::Refused]).await;
     let many: Vec<_> = (0..2_000).map(|n| series(&format!("s{n}"), &[], &[(1, 1.0)])).collect();
-    let refused = super::tests::writer(&url, Protocol::RemoteWrite).append("n", many).await.unwrap();
+    let refused = super::tests::writer(&url, Protocol::RemoteWrite).append(many).await.unwrap();
     assert_eq!(refused, some(0, 2_000));
     assert!(store.seen().len() < 2 * MAX_HALVES);
 }
@@ -261,7 +344,7 @@ async fn one_sample_out_of_order_costs_no_other() {
 async fn the_second_version_is_believed_with_its_proof_alone() {
     let (store, url) = Store::start(&[written(204, 3)]).await;
     let proven = writer(&url, Protocol::RemoteWrite2);
-    assert_eq!(proven.append("n", batch()).await.unwrap(), all(3));
+    assert_eq!(proven.append(batch()).await.unwrap(), all(3));
     let (headers, _, body) = store.seen().remove(0);
     assert_eq!(headers["content-type"], "application/x-protobuf;proto=io.prometheus.write.v2.Request");
     assert_eq!(wire::decode(Version::Two, &body).unwrap().series, batch());
@@ -269,8 +352,8 @@ async fn the_second_version_is_believed_with_its_proof_alone() {
     for liar in [status(204), written(204, 2), written(200, 0), status(415), status(400)] {
         let (store, url) = Store::start(&[liar, status(204)]).await;
         let writer = writer(&url, Protocol::RemoteWrite2);
-        assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
-        assert_eq!(writer.append("n", batch()).await.unwrap(), all(3));
+        assert_eq!(writer.append(batch()).await.unwrap(), all(3));
+        assert_eq!(writer.append(batch()).await.unwrap(), all(3));
         let versions: Vec<_> = store
             .seen()
             .iter()
@@ -281,7 +364,7 @@ async fn the_second_version_is_believed_with_its_proof_alone() {
     }
     let (_store, url) = Store::start(&[written(400, 2)]).await;
     let partly = writer(&url, Protocol::RemoteWrite2);
-    assert_eq!(partly.append("n", batch()).await.unwrap(), some(2, 1));
+    assert_eq!(partly.append(batch()).await.unwrap(), some(2, 1));
 }
 
 #[tokio::test]
@@ -290,21 +373,21 @@ async fn lines_go_to_their_bucket() {
     let lines = writer(&url, Protocol::Influx);
     let mut odd = batch();
     odd.push(series("o", &[("path", "a\\")], &[(1, 1.0)]));
-    assert_eq!(lines.append("n", odd).await.unwrap(), some(3, 1));
+    assert_eq!(lines.append(odd).await.unwrap(), some(3, 1));
     let (headers, path, body) = store.seen().remove(0);
     assert_eq!(path, "/api/v2/write?org=&bucket=b%26c&precision=ms");
     assert_eq!(headers["authorization"], "Token t0ken");
     assert_eq!(String::from_utf8(body).unwrap(), "m,a=1 value=1.0 1\nm,a=1 value=2.0 2\nn value=3.0 1\n");
 
     let many: Vec<_> = (0..100).map(|n| series("m_v", &[("n", &n.to_string())], &[(1, 1.0)])).collect();
-    assert_eq!(lines.append("n", many).await.unwrap(), all(100));
+    assert_eq!(lines.append(many).await.unwrap(), all(100));
     assert_eq!(store.seen()[1].0["content-encoding"], "gzip");
-    assert_eq!(lines.append("n", vec![series("m", &[], &[(1, f64::NAN)])]).await.unwrap(), some(0, 1));
+    assert_eq!(lines.append(vec![series("m", &[], &[(1, f64::NAN)])]).await.unwrap(), some(0, 1));
     assert_eq!(store.seen().len(), 2, "there was nothing to send");
 
     // InfluxDB's 200 may be a part.
     let (_store, url) = Store::start(&[status(200)]).await;
-    assert!(writer(&url, Protocol::Influx).append("n", batch()).await.is_err());
+    assert!(writer(&url, Protocol::Influx).append(batch()).await.is_err());
 }
 
 #[tokio::test]
@@ -314,12 +397,12 @@ async fn those_who_wait_are_counted_and_too_many_are_turned_away() {
     let waiting: Vec<_> = (0..MAX_WAITING)
         .map(|_| {
             let writer = Arc::clone(&writer);
-            tokio::spawn(async move { writer.append("n", batch()).await })
+            tokio::spawn(async move { writer.append(batch()).await })
         })
         .collect();
     while writer.room.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(writer.append("n", batch()).await, Err(Error::Busy)));
+    assert!(matches!(writer.append(batch()).await, Err(Error::Busy)));
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
