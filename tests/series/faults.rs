@@ -61,7 +61,7 @@ async fn whatever_happens_to_requests_every_sample_is_there_once() {
         let from_ms = now_ms() - 60_000;
         let batches = 12;
         for n in 0..batches {
-            let appended = client.remote.append("n", batch(from_ms, n)).await.unwrap();
+            let appended = client.remote.append(batch(from_ms, n)).await.unwrap();
             assert_eq!((appended.stored, appended.refused.len()), (6, 0), "{kind:?} {n} {:?}", proxy.done());
         }
         place.flush();
@@ -78,7 +78,7 @@ async fn a_store_that_was_down_gets_what_it_missed() {
         let mut place = Place::start(kind);
         let client = place.client(Protocol::RemoteWrite);
         let from_ms = now_ms() - 60_000;
-        client.remote.append("n", batch(from_ms, 0)).await.unwrap();
+        client.remote.append(batch(from_ms, 0)).await.unwrap();
         place.flush();
         client.shows(&question(Selection::metric("m"), from_ms, from_ms + 1_000), &joined(from_ms, 1)).await;
         place.stop();
@@ -87,7 +87,7 @@ async fn a_store_that_was_down_gets_what_it_missed() {
             retry_ms: 300,
             ..config(Protocol::RemoteWrite, &place.url(), &place.url())
         });
-        assert!(matches!(hasty.remote.append("n", batch(from_ms, 1)).await, Err(Error::Remote(_))));
+        assert!(matches!(hasty.remote.append(batch(from_ms, 1)).await, Err(Error::Remote(_))));
         assert!(hasty.remote.status().borrow().degraded.is_some());
         let read = hasty.remote.read(&question(Selection::metric("m"), from_ms, from_ms)).await;
         assert!(matches!(read, Err(Error::Remote(_))), "{read:?}");
@@ -99,9 +99,9 @@ async fn a_store_that_was_down_gets_what_it_missed() {
             };
             tokio::task::spawn_blocking(revive).await.unwrap()
         };
-        let (appended, place) = tokio::join!(client.remote.append("n", batch(from_ms, 1)), revived);
+        let (appended, place) = tokio::join!(client.remote.append(batch(from_ms, 1)), revived);
         assert_eq!(appended.unwrap().stored, 6);
-        assert_eq!(hasty.remote.append("n", batch(from_ms, 2)).await.unwrap().stored, 6);
+        assert_eq!(hasty.remote.append(batch(from_ms, 2)).await.unwrap().stored, 6);
         assert!(hasty.remote.status().borrow().degraded.as_ref().is_some_and(|words| words.contains("read")));
         place.flush();
         client.shows(&question(Selection::metric("m"), from_ms, from_ms + 1_000), &joined(from_ms, 3)).await;

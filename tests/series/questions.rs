@@ -66,7 +66,7 @@ async fn compare(kind: Kind, protocol: Protocol) {
     let to_ms = now_ms() - 1_000;
     let batch = fleet(to_ms, protocol == Protocol::Influx);
     let samples: usize = batch.iter().map(|one| one.samples.len()).sum();
-    let appended = client.remote.append("n", batch.clone()).await.unwrap();
+    let appended = client.remote.append(batch.clone()).await.unwrap();
     assert_eq!(appended, Appended { stored: samples as u64, ..Appended::default() }, "{kind:?} {protocol:?}");
     place.flush();
     let ours = embedded(&place.dir.path().join("ours")).await;
@@ -157,10 +157,10 @@ async fn floats_are_what_prometheus_was_given() {
         ];
         let samples: Vec<_> = (0..).zip(values).map(|(n, value)| (now_ms - 10_000 + n, value)).collect();
         let batch = vec![series("floats", &[], &samples)];
-        client.remote.append("n", batch.clone()).await.unwrap();
+        client.remote.append(batch.clone()).await.unwrap();
         client.shows(&question(Selection::metric("floats"), now_ms - 20_000, now_ms), &batch).await;
         // A NaN is one, with other bits perhaps.
-        client.remote.append("n", vec![series("nan", &[], &[(now_ms, f64::NAN)])]).await.unwrap();
+        client.remote.append(vec![series("nan", &[], &[(now_ms, f64::NAN)])]).await.unwrap();
         let got = client.remote.read(&question(Selection::metric("nan"), now_ms, now_ms)).await.unwrap();
         assert!(got[0].samples[0].value.is_nan(), "{kind:?} {got:?}");
     }

@@ -35,13 +35,13 @@ async fn the_second_version_is_used_where_it_is_proven_and_nowhere_else() {
         }
         let client = place.client(Protocol::RemoteWrite2);
         let batch = vec![series("kept", &[("a", "1")], &[(now_ms - 1_000, 1.0), (now_ms, 2.0)])];
-        assert_eq!(client.remote.append("n", batch.clone()).await.unwrap(), all(2));
+        assert_eq!(client.remote.append(batch.clone()).await.unwrap(), all(2));
         assert_eq!(client.counted("fallbacks"), fallbacks, "{kind:?}");
         place.flush();
         client.shows(&question(Selection::metric("kept"), now_ms - 1_000, now_ms), &batch).await;
         client.shows(&question(Selection::metric("lost"), now_ms - 1_000, now_ms), &[]).await;
         let more = vec![series("kept", &[("a", "1")], &[(now_ms + 1, 3.0)])];
-        assert_eq!(client.remote.append("n", more).await.unwrap(), all(1));
+        assert_eq!(client.remote.append(more).await.unwrap(), all(1));
         assert_eq!(
             (client.counted("requests"), client.counted("retries")),
             (2 + fallbacks, 0),
@@ -63,7 +63,7 @@ async fn a_request_whose_answer_got_lost_is_stored_once() {
         let now_ms = now_ms();
         let batch =
             vec![series("twice", &[], &[(now_ms - 2_000, 1.0), (now_ms - 1_000, 2.0), (now_ms, 3.0)])];
-        assert_eq!(client.remote.append("n", batch.clone()).await.unwrap(), all(3), "{kind:?}");
+        assert_eq!(client.remote.append(batch.clone()).await.unwrap(), all(3), "{kind:?}");
         let done = proxy.done();
         let again = if kind == Kind::VictoriaMetrics { 1 } else { done["none"] };
         assert_eq!(done, BTreeMap::from([("reset_before_answer", 1), ("none", again)]));
@@ -77,7 +77,7 @@ async fn a_request_whose_answer_got_lost_is_stored_once() {
         let stranger = Client::new(&Config { retry_ms: 0, ..there });
         let mut more = batch.clone();
         more.push(series("once", &[], &[(now_ms, 4.0)]));
-        let appended = stranger.remote.append("n", more).await.unwrap();
+        let appended = stranger.remote.append(more).await.unwrap();
         let refused = if refuses { [(Refused::ByStore, 2)].into() } else { BTreeMap::new() };
         assert_eq!(appended, Appended { stored: if refuses { 2 } else { 4 }, refused }, "{kind:?}");
         place.flush();
@@ -102,12 +102,12 @@ async fn a_request_that_never_arrived_is_not_taken_for_stored() {
         let client = Client::new(&config(Protocol::RemoteWrite, &proxy.url(), &place.url()));
         let now_ms = now_ms();
         let newest = vec![series("lost", &[("n", "3")], &[(now_ms - 1_500, 1.0)])];
-        assert_eq!(client.remote.append("n", newest).await.unwrap(), all(1), "{kind:?}");
+        assert_eq!(client.remote.append(newest).await.unwrap(), all(1), "{kind:?}");
         let of = |n: usize| {
             series("lost", &[("n", &n.to_string())], &[(now_ms - 2_000, 1.0), (now_ms - 1_000, 2.0)])
         };
         let batch: Vec<_> = (0..9).map(of).collect();
-        let appended = client.remote.append("n", batch.clone()).await.unwrap();
+        let appended = client.remote.append(batch.clone()).await.unwrap();
         let refuses = kind != Kind::VictoriaMetrics;
         let refused = if refuses { [(Refused::ByStore, 1)].into() } else { BTreeMap::new() };
         assert_eq!(appended, Appended { stored: if refuses { 17 } else { 18 }, refused }, "{kind:?}");

@@ -250,7 +250,9 @@ impl Source {
 
 /// The reader of exporters' answers: name, labels and value of each line, or the number of one that is no sample.
 #[cfg(feature = "fixture")]
-pub fn exposition_for_fuzzing(text: &str) -> Vec<Result<(String, labels::Pairs, f64), usize>> {
+pub fn exposition_for_fuzzing(
+    text: &str,
+) -> Vec<Result<(String, crate::domain::gpu::record::Pairs, f64), usize>> {
     let own = |sample: exposition::Sample<'_>| (sample.name.to_owned(), sample.labels, sample.value);
     exposition::samples(text).map(|one| one.map(own).map_err(|(line, _)| line)).collect()
 }
