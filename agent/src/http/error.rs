@@ -105,6 +105,12 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// Too many questions are under way, or their answers are read too slowly.
+    #[error("too many questions are being answered: try again in {retry_after_s} s")]
+    Crowded {
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// As many events are held as may be.
     #[error("{0}")]
     EventsFull(String),
@@ -180,6 +186,7 @@ impl ApiError {
             | Self::NotInQueue(_) => StatusCode::NOT_FOUND,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. }
+            | Self::Crowded { .. }
             | Self::EventsFull(_)
             | Self::QueueFull { .. }
             | Self::TooManyLogins { .. }
@@ -195,6 +202,7 @@ impl ApiError {
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s }
+            | Self::Crowded { retry_after_s }
             | Self::Degraded { retry_after_s, .. }
             | Self::TooManyRequests { retry_after_s, .. }
             | Self::QueueFull { retry_after_s, .. }

@@ -9,18 +9,15 @@
 //! A selector is PromQL's: `name{label="value",other=~"a|b"}`. Times are RFC 3339 or seconds since the epoch, steps `15s`,
 //! `5m`, `1h` or seconds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use axum::response::Response;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::room::{Room, Turn};
 use super::ReceiverState;
 use crate::api::envelope::Failure;
 use crate::api::series as wire;
@@ -30,6 +27,8 @@ use crate::series::{self, Error, Series};
 
 pub(super) mod ask;
 mod csv;
+pub(super) mod json;
+pub(super) mod room;
 pub(super) mod selector;
 pub mod statistics;
 pub mod tail;
@@ -37,37 +36,29 @@ pub mod tail;
 /// Series of one answer.
 pub(super) const MAX_SERIES: usize = 20_000;
 
-/// Samples of one answer: 16 MB in memory, some 30 MB as JSON, and they are written out series by series.
+/// Samples of one answer: 16 MB in memory, some 30 MB as JSON, which is written out piece by piece.
 pub(super) const MAX_SAMPLES: usize = 1_000_000;
-
-/// Samples that all questions under way may hold together, in questions: 64 MB.
-const AT_ONCE: usize = 4;
 
 /// A question is answered within seconds.
 const BUSY_RETRY_S: u64 = 1;
 
-/// The store of series, and room for those who ask.
+/// The store of series, and room for those who ask ([`room`]).
 #[derive(Clone, Debug)]
 pub struct Door {
     pub(super) series: Series,
-    room: Arc<Semaphore>,
+    pub(super) room: Arc<Room>,
 }
 
 impl Door {
     /// To this store.
     pub fn new(series: Series) -> Self {
-        Self { series, room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { series, room: Room::new() }
     }
 
-    /// A turn among those who ask.
-    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        self.room.acquire().await.map_err(|_| ApiError::NotReady("not ready: stopping".to_owned()))
-    }
-
-    /// Samples, in a turn of its own.
-    pub(super) async fn read(&self, query: &series::Query) -> Result<Vec<SeriesSamples>, ApiError> {
-        let _turn = self.turn().await?;
-        Ok(self.series.read(query).await?)
+    /// Samples, and the turn that they are held in.
+    async fn read(&self, query: &series::Query) -> Result<(Turn, Vec<SeriesSamples>), ApiError> {
+        let turn = self.room.turn().await?;
+        Ok((turn, self.series.read(query).await?))
     }
 }
 
@@ -135,19 +126,25 @@ const DAY_MS: i64 = 24 * HOUR_MS;
         ("limit" = Option<usize>, Query, description = "more series than this are an error; 20000 at most")),
     responses((status = 200, body = wire::SeriesList), (status = 400, body = Failure), (status = 413, body = Failure),
         (status = 429, body = Failure), (status = 503, body = Failure)))]
-pub(super) async fn list(
-    State(receiver): State<ReceiverState>,
-    asked: Asked,
-) -> Result<Json<wire::SeriesList>, ApiError> {
+pub(super) async fn list(State(receiver): State<ReceiverState>, asked: Asked) -> Result<Response, ApiError> {
     let asked = parameters(asked)?;
     let range = asked.range((receiver.common.clock)(), DAY_MS)?;
     let limit = ask::limit(asked.limit.as_deref(), MAX_SERIES, MAX_SERIES)?;
+    let turn = receiver.series.room.turn().await?;
     let found = receiver.series.series.find(&asked.selection(false)?, range, limit).await?;
+    let size_bytes = found.iter().map(|found| room::labels_bytes(&found.labels)).sum();
     let series = found
         .into_iter()
         .map(|found| wire::FoundSeries { labels: wire::labels(&found.labels), last_ms: found.last_ms });
     let series: Vec<_> = series.collect();
-    Ok(Json(wire::SeriesList { count: series.len(), series }))
+    Ok(json::list(turn, size_bytes, format!(r#"{{"count":{},"series":["#, series.len()), series))
+}
+
+/// Words in their order.
+fn words(turn: Turn, words: BTreeSet<String>) -> Response {
+    let size_bytes = words.iter().map(|word| size_of::<String>() + word.len()).sum();
+    let head = format!(r#"{{"count":{},"values":["#, words.len());
+    json::list(turn, size_bytes, head, words.into_iter().collect())
 }
 
 /// Names of labels.
@@ -159,10 +156,10 @@ pub(super) async fn list(
 pub(super) async fn labels(
     State(receiver): State<ReceiverState>,
     asked: Asked,
-) -> Result<Json<wire::Words>, ApiError> {
+) -> Result<Response, ApiError> {
     let range = parameters(asked)?.range((receiver.common.clock)(), DAY_MS)?;
-    let values: Vec<_> = receiver.series.series.label_names(range).await?.into_iter().collect();
-    Ok(Json(wire::Words { count: values.len(), values }))
+    let turn = receiver.series.room.turn().await?;
+    Ok(words(turn, receiver.series.series.label_names(range).await?))
 }
 
 /// Values of a label.
@@ -177,13 +174,12 @@ pub(super) async fn label_values(
     State(receiver): State<ReceiverState>,
     name: Result<Path<String>, PathRejection>,
     asked: Asked,
-) -> Result<Json<wire::Words>, ApiError> {
+) -> Result<Response, ApiError> {
     let Path(name) = name.map_err(|error| ApiError::Invalid(error.body_text()))?;
     let asked = parameters(asked)?;
     let range = asked.range((receiver.common.clock)(), DAY_MS)?;
-    let values = receiver.series.series.label_values(&name, &asked.selection(false)?, range).await?;
-    let values: Vec<_> = values.into_iter().collect();
-    Ok(Json(wire::Words { count: values.len(), values }))
+    let turn = receiver.series.room.turn().await?;
+    Ok(words(turn, receiver.series.series.label_values(&name, &asked.selection(false)?, range).await?))
 }
 
 /// Samples, raw or by time bucket.
@@ -213,18 +209,6 @@ pub(super) async fn samples(
         Some("csv") => true,
         Some(_) => return Err(ApiError::Query { name: "format", why: "json or csv".to_owned() }),
     };
-    let found = receiver.series.read(&query).await?;
-    Ok(if as_csv { csv::response(found) } else { json(found) })
-}
-
-/// Written out series by series: the text of all of them is never in memory.
-fn json(found: Vec<SeriesSamples>) -> Response {
-    let head = format!("{{\"count\":{},\"series\":[", found.len());
-    let series = found.into_iter().enumerate().map(|(at, series)| {
-        let comma = if at == 0 { "" } else { "," };
-        let text = serde_json::to_string(&wire::OneSeries::from(series))?;
-        Ok::<_, serde_json::Error>(Bytes::from(format!("{comma}{text}")))
-    });
-    let parts = std::iter::once(Ok(Bytes::from(head))).chain(series).chain([Ok(Bytes::from_static(b"]}"))]);
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream::iter(parts))).into_response()
+    let (turn, found) = receiver.series.read(&query).await?;
+    Ok(if as_csv { csv::samples(turn, found) } else { json::samples(turn, found) })
 }

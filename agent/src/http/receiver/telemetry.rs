@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use super::ReceiverState;
-use super::series::{MAX_SAMPLES, MAX_SERIES, ask};
+use super::series::{MAX_SAMPLES, MAX_SERIES, ask, json};
 use crate::api::telemetry as wire;
 use crate::api::time::rfc3339;
 use crate::domain::series::{Labels, Operator, Range, Selection};
@@ -140,7 +140,7 @@ impl Parameters {
     params(("start" = Option<String>, Query, description = "RFC 3339 or seconds since the epoch (also `start_time`): whole days; the last day, and if nobody was seen then, all that is kept"),
         ("end" = Option<String>, Query, description = "the same (also `end_time`); now")),
     responses((status = 200, body = wire::Gpus), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn gpus(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -154,7 +154,7 @@ pub(super) async fn gpus(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Hosts), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn hosts(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -170,7 +170,7 @@ pub(super) async fn hosts(
     params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
         ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
     responses((status = 200, body = wire::Namespaces), (status = 400, body = wire::TelemetryFailure),
-        (status = 503, body = wire::TelemetryFailure)))]
+        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
 pub(super) async fn namespaces(
     State(receiver): State<ReceiverState>,
     asked: Asked,
@@ -195,6 +195,7 @@ async fn seen(receiver: &ReceiverState, asked: Asked) -> Result<Vec<wire::Gpu>, 
     let asked = parameters(asked)?;
     let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), DAY_MS)?;
     let selection = Selection::default().and(UUID, Operator::NotEqual, "");
+    let _turn = receiver.series.room.turn().await?;
     let mut found = receiver.series.series.find(&selection, range, MAX_SERIES * 10).await?;
     if found.is_empty() && asked.start().is_none() {
         let always = Range { from_ms: 0, ..range };

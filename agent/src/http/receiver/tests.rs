@@ -35,6 +35,7 @@ struct Receiver {
     common: Common,
     queue: Queue,
     series: Series,
+    door: super::series::Door,
     alerting: watch::Sender<crate::alerts::Status>,
     _dir: tempfile::TempDir,
 }
@@ -86,8 +87,9 @@ async fn receiver_storing(
     });
     let of_series = super::series::Door::new(series.clone());
     let (alerting, alerts) = watch::channel(crate::alerts::Status::default());
-    let state = ReceiverState::new(common.clone(), door, Door::new(queue.clone(), 3), of_series, alerts);
-    Receiver { router: router(&state), common, queue, series, alerting, _dir: dir }
+    let door_of_queue = Door::new(queue.clone(), 3);
+    let state = ReceiverState::new(common.clone(), door, door_of_queue, of_series.clone(), alerts);
+    Receiver { router: router(&state), common, queue, series, door: of_series, alerting, _dir: dir }
 }
 
 fn batch(node: &str, first_seq: u64, bodies: &[Value]) -> String {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 
-use super::{Asked, HOUR_MS, MAX_SAMPLES, MAX_SERIES, ReceiverState, parameters};
+use super::{Asked, HOUR_MS, MAX_SAMPLES, MAX_SERIES, ReceiverState, json, parameters};
 use crate::api::envelope::Failure;
 use crate::api::series::{self as wire, Float};
 use crate::domain::series::{SeriesSamples, Statistics};
@@ -14,6 +14,9 @@ use crate::series;
 
 /// Labels to group by: more than this is each series on its own.
 const MAX_BY: usize = 8;
+
+/// A row and its labels, about.
+const ROW_BYTES: usize = 2_048;
 
 /// Minimum, maximum, mean, percentiles, the newest value and the rate.
 #[utoipa::path(get, path = "/api/v1/statistics", tag = "series",
@@ -26,7 +29,7 @@ const MAX_BY: usize = 8;
 pub(in super::super) async fn statistics(
     State(receiver): State<ReceiverState>,
     asked: Asked,
-) -> Result<Json<wire::StatisticsList>, ApiError> {
+) -> Result<Response, ApiError> {
     let asked = parameters(asked)?;
     let by: Vec<_> = asked.by.as_deref().unwrap_or_default().split(',').map(str::trim).collect();
     let by: Vec<String> = by.into_iter().filter(|label| !label.is_empty()).map(str::to_owned).collect();
@@ -40,11 +43,12 @@ pub(in super::super) async fn statistics(
         max_series: MAX_SERIES,
         max_samples: MAX_SAMPLES,
     };
-    let found = receiver.series.read(&query).await?;
+    let (turn, found) = receiver.series.read(&query).await?;
     // A million values are sorted in a tenth of a second.
     let computing = tokio::task::spawn_blocking(move || rows(found, &by));
     let statistics = computing.await.map_err(|error| ApiError::Encode(error.to_string()))?;
-    Ok(Json(wire::StatisticsList { count: statistics.len(), statistics }))
+    let head = format!(r#"{{"count":{},"statistics":["#, statistics.len());
+    Ok(json::list(turn, statistics.len() * ROW_BYTES, head, statistics))
 }
 
 fn rows(found: Vec<SeriesSamples>, by: &[String]) -> Vec<wire::StatisticsRow> {

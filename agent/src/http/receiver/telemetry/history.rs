@@ -3,15 +3,16 @@
 //! The GPU is looked for among the newest days first, and what it said is read [`backwards`] from there: neither the time that
 //! is kept, nor the pods that it had in it, nor how long it is gone makes a question too large.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::Response;
 
-use super::{Asked, MAX_SERIES, ReceiverState, ask, id, parameters, wire};
+use super::{Asked, MAX_SERIES, ReceiverState, ask, id, json, parameters, wire};
 use crate::domain::gpu::DeviceId;
 use crate::domain::series::{NAME, Operator, Range, Selection};
 use crate::http::ApiError;
 use crate::http::error::Telemetry;
+use crate::http::receiver::series::room::Turn;
 use crate::receiver::telemetry::UUID;
 use crate::series::{Error, Series};
 
@@ -22,6 +23,9 @@ const DEFAULT_LIMIT: usize = 100;
 
 /// Some megabytes of JSON.
 const MAX_LIMIT: usize = 10_000;
+
+/// A record and its texts, about.
+const RECORD_BYTES: usize = 1_024;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -45,13 +49,13 @@ pub(in super::super) async fn telemetry(
     State(receiver): State<ReceiverState>,
     path: Result<Path<String>, PathRejection>,
     asked: Asked,
-) -> Result<Json<wire::GpuTelemetry>, Telemetry> {
+) -> Result<Response, Telemetry> {
     let (gpu_id, asked) = (id(path)?, parameters(asked)?);
     let limit = ask::limit(asked.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
     let buckets = ask::buckets(asked.step.as_deref(), asked.agg.as_deref())?;
     let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), i64::MAX)?;
     let range = Range { from_ms: range.from_ms.max(0), ..range };
-    let _turn = receiver.series.turn().await?;
+    let turn = receiver.series.room.turn().await?;
     let series = &receiver.series.series;
     let Some(seen) = seen(series, &gpu_id, range).await? else {
         let is_asked_for_all = asked.start().is_none() && asked.end().is_none();
@@ -59,7 +63,7 @@ pub(in super::super) async fn telemetry(
             let words = format!("no telemetry of a GPU {gpu_id:?} (GET /api/v1/gpus lists them)");
             return Err(ApiError::NoGpu(words).into());
         }
-        return Ok(Json(wire::GpuTelemetry { gpu_id, count: 0, data: Vec::new() }));
+        return Ok(answer(turn, &gpu_id, Vec::new()));
     };
     let selection = match asked.metric.as_deref().filter(|metric| !metric.is_empty()) {
         Some(metric) => seen.selection.and(NAME, Operator::Equal, metric),
@@ -68,8 +72,13 @@ pub(in super::super) async fn telemetry(
     let range = Range { from_ms: range.from_ms, to_ms: seen.to_ms };
     let question =
         backwards::Question { selection, range, last_ms: seen.last_ms, buckets, limit, ..Default::default() };
-    let records = backwards::read(series, question).await?;
-    Ok(Json(wire::GpuTelemetry { gpu_id, count: records.len(), data: records }))
+    Ok(answer(turn, &gpu_id, backwards::read(series, question).await?))
+}
+
+fn answer(turn: Turn, gpu_id: &str, records: Vec<wire::TelemetryRecord>) -> Response {
+    let gpu_id = serde_json::Value::from(gpu_id);
+    let head = format!(r#"{{"gpu_id":{gpu_id},"count":{},"data":["#, records.len());
+    json::list(turn, records.len() * RECORD_BYTES, head, records)
 }
 
 /// A GPU's series, as they were found.

@@ -202,6 +202,39 @@ async fn series_are_found_read_and_summed_up() {
     assert_eq!((&together["count"], &together["statistics"][0]["series"]), (&json!(1), &json!(2)));
 }
 
+/// What a client does not read is held, and counted as long.
+#[tokio::test]
+async fn answers_hold_their_room_until_they_are_read() {
+    use tower::ServiceExt as _;
+    let receiver = receiver().await;
+    let samples = (0..500).map(|n| Sample { at_ms: NOW_MS - n, value: 1.0 }).collect();
+    let labels = Labels::new("m", [("UUID", "u")]).unwrap();
+    receiver.series.append("s", vec![SeriesSamples { labels, samples }]).await.unwrap();
+    let free = receiver.door.room.free();
+    for (path, least) in [
+        ("/api/v1/samples?match=m", 500),
+        ("/api/v1/samples?match=m&format=csv", 500),
+        ("/api/v1/gpus/u/telemetry", 100),
+        ("/api/v1/statistics?match=m", 1),
+        ("/api/v1/series", 1),
+        ("/api/v1/labels", 1),
+        ("/api/v1/labels/UUID/values", 1),
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let unread = receiver.router.clone().oneshot(request).await.unwrap();
+        let held = free - receiver.door.room.free();
+        assert!(unread.status() == 200 && (least..20_000).contains(&held), "{path}: {held}");
+        axum::body::to_bytes(unread.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(receiver.door.room.free(), free, "{path}");
+    }
+    // An error and a short list hold nothing.
+    for path in ["/api/v1/samples?match=", "/api/v1/gpus"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let unread = receiver.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(receiver.door.room.free(), free, "{path} {}", unread.status());
+    }
+}
+
 #[tokio::test]
 async fn alerts_are_shown_with_their_states() {
     use crate::alerts::state::{Alert, State};
