@@ -97,7 +97,7 @@ pub struct Config {
     /// Body of `POST /api/v1/ingest`: what a node's largest batch may be.
     pub ingest_body_bytes: usize,
     /// Bodies read and handled at once: together with their limits this bounds the memory of all requests. A
-    /// body that gets no turn within [`BODY_PATIENCE`] is 429.
+    /// body that gets no turn within [`BODY_PATIENCE`] is 429. Samples that others write have turns of their own.
     pub max_bodies: usize,
     /// Streams (`GET /api/v1/stream`) open at once: a sixteenth of the connections, so that ordinary requests always find
     /// one. Each holds one connection and the sample that it is sending.

@@ -309,8 +309,10 @@ impl IntoResponse for Telemetry {
 /// An error as the family of a route gives it.
 pub(super) fn in_family(route: &str, error: ApiError) -> Response {
     let begins = |families: &[&str]| families.iter().any(|family| route.starts_with(family));
-    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics", "/api/v1/write"]) {
+    if begins(&["/produce", "/consume", "/ack", "/nak", "/extend", "/topics"]) {
         Text(error).into_response()
+    } else if begins(&["/api/v1/write"]) {
+        Text(for_remote_write(error)).into_response()
     } else if begins(&["/api/v2/write"]) {
         Influx::Two(error).into_response()
     } else if begins(&["/write"]) {
@@ -321,6 +323,16 @@ pub(super) fn in_family(route: &str, error: ApiError) -> Response {
         Telemetry(error).into_response()
     } else {
         error.into_response()
+    }
+}
+
+/// What to come back after is 503 to a sender of remote write: on 429 Prometheus throws away what it has.
+fn for_remote_write(error: ApiError) -> ApiError {
+    match error.retry_after_s() {
+        Some(retry_after_s) if error.status() == StatusCode::TOO_MANY_REQUESTS => {
+            ApiError::Degraded { why: error.to_string(), retry_after_s }
+        }
+        _ => error,
     }
 }
 

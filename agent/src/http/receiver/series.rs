@@ -16,9 +16,11 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use self::room::{Room, Turn};
 use super::ReceiverState;
+use super::write::WRITES;
 use crate::api::envelope::Failure;
 use crate::api::series as wire;
 use crate::domain::series::{Range, Selection, SeriesSamples};
@@ -47,12 +49,14 @@ const BUSY_RETRY_S: u64 = 1;
 pub struct Door {
     pub(super) series: Series,
     pub(super) room: Arc<Room>,
+    /// Room for those who write ([`super::write`]).
+    pub(super) writes: Arc<Semaphore>,
 }
 
 impl Door {
     /// To this store.
     pub fn new(series: Series) -> Self {
-        Self { series, room: Room::new() }
+        Self { series, room: Room::new(), writes: Arc::new(Semaphore::new(WRITES)) }
     }
 
     /// Samples, and the turn that they are held in.

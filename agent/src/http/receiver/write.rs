@@ -5,19 +5,27 @@
 //!
 //! A success means that all of it is stored. What cannot be stored however often it comes is 400, with the rest stored and
 //! the reason told; what may be stored later is 503 with `Retry-After`, since Prometheus gives up on any other status, 429
-//! and 408 among them, unless it is told otherwise.
+//! and 408 among them, unless it is told otherwise; `[http.rate]` refuses `/api/v1/write` so too.
+//!
+//! A write holds its turn until it is stored, for seconds where another store is slow or away. So these have turns of their
+//! own, and take none of those that nodes' batches and events wait for.
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Duration, timeout};
 
 use super::ReceiverState;
 use crate::domain::series::SeriesSamples;
 use crate::http::keys::Caller;
 use crate::http::serve::Connection;
-use crate::http::{ApiError, Common};
+use crate::http::{ApiError, BODY_PATIENCE};
 use crate::series::{Appended, Error};
 
 pub mod lines;
 pub mod prometheus;
+
+/// Writes at once, beside `[http] max_bodies`: a Prometheus has up to 50 on their way, and comes again with those that find
+/// no turn. Each has some 10 MB at most.
+pub(super) const WRITES: usize = 16;
 
 /// When a store that did not take samples is asked again.
 const RETRY_S: u64 = 2;
@@ -52,9 +60,11 @@ async fn store(
     appended.map_err(|error| refusal(&error))
 }
 
-/// A turn to read a body; none is 503 here.
-async fn slot(common: &Common) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
-    common.body_slot().await.map_err(|error| later(&error.to_string()))
+/// A turn to write; none is 503.
+async fn turn(receiver: &ReceiverState) -> Result<SemaphorePermit<'_>, ApiError> {
+    let turn = timeout(BODY_PATIENCE, receiver.series.writes.acquire()).await;
+    // The semaphore is never closed.
+    turn.ok().and_then(Result::ok).ok_or_else(|| later("too many writes are under way"))
 }
 
 fn later(why: &str) -> ApiError {

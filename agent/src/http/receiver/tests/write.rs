@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
 
-use super::{Receiver, receiver, receiver_of, receiver_storing, receiver_with};
+use super::{Receiver, batch, pods, receiver, receiver_of, receiver_storing, receiver_with};
 use crate::domain::series::{Labels, MAX_LABELS, Range, Sample, Selection, SeriesSamples};
 use crate::http::Config;
 use crate::http::keys;
+use crate::http::receiver::write::WRITES;
 use crate::http::testing::hostile::bombard;
 use crate::http::testing::{Answer, NOW_NS, send};
 use crate::series::remote;
@@ -194,6 +195,53 @@ async fn a_body_that_does_not_end_is_asked_for_again() {
         .await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "2"), "{}", answer.text());
     }
+}
+
+/// A store that is away holds up who writes, and nobody else.
+#[tokio::test]
+async fn writes_under_way_leave_room_for_nodes_and_have_a_limit() {
+    let config = Config { max_bodies: 1, request_timeout_ms: 60_000, ..Config::default() };
+    let receiver = receiver_with(config).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..WRITES {
+        let router = receiver.router.clone();
+        let endless = Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let request = Request::post(PATHS[n % PATHS.len()]).body(endless).unwrap();
+        writes.spawn(async move { send(&router, request).await.status });
+    }
+    for _ in 0..1_000 {
+        if receiver.door.writes.available_permits() == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let ack = post(&receiver, "/api/v1/ingest", &[], batch("n", 1, &[pods()])).await;
+    assert_eq!(ack.status, StatusCode::OK, "{}", ack.text());
+    for path in PATHS {
+        let more = post(&receiver, path, &[], "").await;
+        assert_eq!((more.status.as_u16(), more.header("retry-after")), (503, "2"), "{}", more.text());
+    }
+}
+
+/// Prometheus throws away what is answered with 429.
+#[tokio::test]
+async fn a_rate_asks_prometheus_to_come_again() {
+    let rate = crate::http::rate::Config { peer_per_second: 1, ..Default::default() };
+    let receiver = receiver_with(Config { rate, ..Config::default() }).await;
+    let refused = async |path: &str, body: Vec<u8>| {
+        for _ in 0..50 {
+            let answer = post(&receiver, path, &[], body.clone()).await;
+            if answer.status != StatusCode::NO_CONTENT {
+                return answer;
+            }
+        }
+        panic!("no limit")
+    };
+    let answer = refused("/api/v1/write", wire::encode(Version::One, &[])).await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+    assert!(answer.header("content-type").starts_with("text/plain"), "{answer:?}");
+    // The control: others are told as ever.
+    assert_eq!(refused("/api/v2/write", b"m v=1".to_vec()).await.status, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]

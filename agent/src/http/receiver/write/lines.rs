@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::super::ReceiverState;
-use super::{in_time, not_stored, slot, source, store};
+use super::{in_time, not_stored, source, store, turn};
 use crate::api::influx::{Failed, FailedV1};
 use crate::http::error::Influx;
 use crate::http::keys::Caller;
@@ -88,7 +88,7 @@ async fn take(
         why: format!("{:?} is none of ns, us, ms, s", asked.precision.chars().take(16).collect::<String>()),
     })?;
     let now_ms = (receiver.common.clock)().div_euclid(1_000_000);
-    let _slot = slot(&receiver.common).await?;
+    let _turn = turn(receiver).await?;
     let bytes = body::unpacked(headers, body, BODY_BYTES).await?;
     let database = if first_version { asked.db } else { String::new() };
     // Megabytes take tens of milliseconds.

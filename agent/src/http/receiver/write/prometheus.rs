@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::super::ReceiverState;
-use super::{in_time, not_stored, slot, source, store};
+use super::{in_time, not_stored, source, store, turn};
 use crate::http::error::Text;
 use crate::http::keys::Caller;
 use crate::http::serve::Connection;
@@ -50,7 +50,7 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let _slot = slot(&receiver.common).await?;
+    let _turn = turn(receiver).await?;
     let packed = body::read(headers, body, MAX_PACKED_BYTES).await?;
     // Megabytes take tens of milliseconds.
     let decoding = tokio::task::spawn_blocking(move || wire::decode(version, &packed));
