@@ -118,7 +118,7 @@ impl Replay {
             self.progress.show(&self.account);
             sleep_until(due).await;
         }
-        self.batch.push(row.device.key().0, &payload(row, self.pace.stamp(row.at_ns))?);
+        self.batch.push(row.device.queue_key(), &payload(row, self.pace.stamp(row.at_ns))?);
         if self.batch.is_full() {
             self.flush().await?;
         }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 mod allocation;
 pub mod fields;
+pub mod record;
 
 pub use self::allocation::{Allocations, DeviceId, Worker};
 
@@ -17,6 +18,9 @@ pub const MAX_DEVICES: usize = 256;
 
 /// Metrics that a node tells of: DCGM has some 300 fields for a GPU, of which an exporter shows a few dozen.
 pub const MAX_METRICS: usize = 512;
+
+/// Bytes of a key by which the queue keeps a device's records in order; it takes twice as many.
+const MAX_KEY_BYTES: usize = 128;
 
 /// Which device, as DCGM's exporter labels it; empty is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +51,26 @@ impl Device {
     pub fn key(&self) -> (&str, &str) {
         // Without an id, its name has to tell it from the node's others.
         (if self.uuid.is_empty() { &self.device } else { &self.uuid }, &self.instance_id)
+    }
+
+    /// By what the queue keeps its records in order: never empty, if the device is [`Device::known`].
+    #[must_use]
+    pub fn queue_key(&self) -> &str {
+        let id = self.key().0;
+        id.get(..id.floor_char_boundary(MAX_KEY_BYTES)).unwrap_or_default()
+    }
+
+    /// With a name, if it has no UUID: its own, or the one that NVIDIA's driver makes of its index on its host. `None` where
+    /// nothing tells it from others.
+    #[must_use]
+    pub fn known(mut self) -> Option<Self> {
+        if self.uuid.is_empty() && self.device.is_empty() {
+            if self.gpu.is_empty() || self.hostname.is_empty() {
+                return None;
+            }
+            self.device = format!("nvidia{}", self.gpu);
+        }
+        Some(self)
     }
 
     /// Takes what it lacks from another description of the same device.

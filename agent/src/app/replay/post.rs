@@ -23,9 +23,6 @@ const MAX_ROWS: usize = 1_000;
 /// Payload of one batch: half of what the queue takes at once, beyond the last row's own.
 const MAX_BYTES: usize = 2 << 20;
 
-/// Bytes of a key that are sent; the queue takes twice as many.
-const MAX_KEY_BYTES: usize = 128;
-
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A batch that has no answer by then is sent again.
@@ -52,7 +49,6 @@ impl Batch {
     /// With one row more. Rows of one device stay in order: they have one key, so one partition.
     pub(super) fn push(&mut self, key: &str, payload: &str) {
         self.body.push_str(if self.rows == 0 { "{\"messages\":[" } else { "," });
-        let key = key.get(..key.floor_char_boundary(MAX_KEY_BYTES)).unwrap_or_default();
         // Strings only: there is nothing that could fail.
         self.body += &serde_json::to_string(&Message { payload, key }).unwrap_or_default();
         self.rows += 1;

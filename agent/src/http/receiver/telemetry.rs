@@ -24,7 +24,7 @@ use crate::http::error::Telemetry;
 use crate::http::{ApiError, body};
 use crate::queue::{NewMessage, Produce};
 use crate::receiver::collector::topic::TOPIC;
-use crate::receiver::telemetry::{UUID, Unfit, to_series};
+use crate::receiver::telemetry::{UUID, Unfit, key, to_series};
 use crate::series::MAX_AHEAD_MS;
 
 pub(super) mod history;
@@ -87,21 +87,17 @@ fn messages(bytes: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, ApiError> {
     }
     let stored = Range { from_ms: 0, to_ms: now_ms.saturating_add(MAX_AHEAD_MS) };
     let message = |(at, record): (usize, wire::TelemetryRecord)| {
+        let wrong = |words: &str| invalid(format!("record {at}: {words}"));
+        // Said now, since nobody can be told when it comes out of the queue.
         match to_series(&record) {
             Ok(series) if series.samples.iter().all(|sample| stored.contains(sample.at_ms)) => {}
-            // Said now, since nobody can be told when it comes out of the queue.
-            Ok(_) => {
-                return Err(invalid(format!(
-                    "record {at}: its time is before 1970 or more than an hour ahead"
-                )));
-            }
+            Ok(_) => return Err(wrong("its time is before 1970 or more than an hour ahead")),
             Err(Unfit::Blank) => {}
-            Err(Unfit::Wrong(words)) => return Err(invalid(format!("record {at}: {words}"))),
+            Err(Unfit::Wrong(words)) => return Err(wrong(&words)),
         }
-        let key = if record.uuid.is_empty() { record.device_id.clone() } else { record.uuid.clone() };
+        let key = key(&record).ok_or_else(|| wrong("it names no device"))?;
         let payload = serde_json::to_vec(&record).map_err(|error| invalid(error.to_string()))?;
-        // A key is bounded by the queue; a device's id is as long as its label.
-        Ok(NewMessage { key: Some(key.chars().filter(char::is_ascii_graphic).take(64).collect()), payload })
+        Ok(NewMessage { key: Some(key), payload })
     };
     records.into_iter().enumerate().map(message).collect()
 }

@@ -1,20 +1,17 @@
 //! `labels_raw`: a label set as one text, `name="value",other="value"` as expositions have it, or `name=value,...`.
 
-use crate::domain::series::{Escaped, Labels, MAX_LABELS, NAME, unescaped};
+use crate::domain::gpu::record::{Pairs, is_column};
+use crate::domain::series::{Escaped, Labels, MAX_LABELS, unescaped};
 
 /// Longer than any label set that fits a series.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Labels that a record has columns for.
-const COLUMNS: [&str; 9] =
-    [NAME, super::UUID, "gpu", "device", "modelName", "Hostname", "container", "pod", "namespace"];
-
-/// The pairs of the text, in its order.
-pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+/// The pairs of the text, in its order, each name once.
+pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     if text.len() > MAX_BYTES {
         return Err(format!("{} bytes, at most {MAX_BYTES}", text.len()));
     }
-    let mut pairs = Vec::new();
+    let mut pairs = Pairs::new();
     let mut rest = text.trim().trim_start_matches('{');
     rest = rest.strip_suffix('}').unwrap_or(rest).trim();
     while !rest.is_empty() {
@@ -26,7 +23,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
                 (behind[..end].trim().to_owned(), &behind[end..])
             }
         };
-        pairs.push((name.trim().to_owned(), value));
+        let name = name.trim();
+        if pairs.iter().any(|(known, _)| known == name) {
+            return Err(format!("label {:?} is there twice", shown(name)));
+        }
+        pairs.push((name.to_owned(), value));
         if pairs.len() > MAX_LABELS {
             return Err(format!("more than {MAX_LABELS} labels"));
         }
@@ -42,7 +43,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
 
 /// The labels that have no column.
 pub(super) fn text(labels: &Labels) -> String {
-    let further = labels.iter().filter(|(name, _)| !COLUMNS.contains(name));
+    let further = labels.iter().filter(|(name, _)| !is_column(name));
     further.map(|(name, value)| format!("{name}=\"{}\"", Escaped(value))).collect::<Vec<_>>().join(",")
 }
 
@@ -64,7 +65,9 @@ mod tests {
         assert_eq!(of("app=ml, tier = gold"), [pair("app", "ml"), pair("tier", "gold")]);
         assert_eq!(of(r#"{a="x,y=\"z\"",b=""}"#), [pair("a", "x,y=\"z\""), pair("b", "")]);
         assert!(parse("novalue").is_err() && parse(r#"a="b"c="d""#).is_err() && parse(r#"a="b\"#).is_err());
-        assert!(parse(&"a=b,".repeat(MAX_LABELS + 1)).is_err());
+        let many: Vec<_> = (0..=MAX_LABELS).map(|n| format!("l{n}=b")).collect();
+        assert!(parse(&many.join(",")).is_err() && parse(&many[1..].join(",")).is_ok());
+        assert_eq!(parse("a=b,a=c").unwrap_err(), "label \"a\" is there twice");
     }
 
     proptest! {

@@ -17,6 +17,7 @@ use self::columns::{Column, Columns};
 use self::fields::Fields;
 use self::lines::{Line, Lines};
 use super::labels;
+use crate::domain::gpu::record::Subject;
 use crate::domain::gpu::{Blank, Device, Worker, usable};
 use crate::domain::series::{MAX_VALUE_BYTES, is_name};
 
@@ -92,11 +93,11 @@ pub enum Reason {
     Metric,
     /// No number.
     Value,
-    /// Neither a uuid, nor a host with a device or an index.
+    /// Neither a uuid, nor a device's name, nor a host with an index.
     Device,
     /// A field that is too long for a label.
     Field,
-    /// `labels_raw` is no list of labels.
+    /// `labels_raw` is no list of labels, or with the columns more than a series may have.
     Labels,
 }
 
@@ -216,7 +217,7 @@ fn row(line: &Line<'_>, columns: &Columns, fields: &mut Fields) -> Result<Item, 
         let text = field(column);
         if text.len() > MAX_VALUE_BYTES { Err(Reason::Field) } else { Ok(text.to_owned()) }
     };
-    let mut device = Device {
+    let device = Device {
         gpu: label(Column::GpuId)?,
         device: label(Column::Device)?,
         uuid: label(Column::Uuid)?,
@@ -224,11 +225,6 @@ fn row(line: &Line<'_>, columns: &Columns, fields: &mut Fields) -> Result<Item, 
         hostname: label(Column::Hostname)?,
         ..Device::default()
     };
-    let has_name = !device.device.is_empty() || !device.gpu.is_empty();
-    let is_placed = has_name && !device.hostname.is_empty();
-    if device.uuid.is_empty() && !is_placed {
-        return Err(Reason::Device);
-    }
     let worker = Worker {
         namespace: label(Column::Namespace)?,
         pod: label(Column::Pod)?,
@@ -238,7 +234,12 @@ fn row(line: &Line<'_>, columns: &Columns, fields: &mut Fields) -> Result<Item, 
     if labels_raw.len() > MAX_LABELS_BYTES {
         return Err(Reason::Field);
     }
-    for (name, value) in labels::parse(labels_raw).map_err(|_| Reason::Labels)? {
+    let further = labels::parse(labels_raw).map_err(|_| Reason::Labels)?;
+    let subject = Subject::new(device, worker, &further).ok_or(Reason::Device)?;
+    // As the receiver makes them: what is sent can be stored.
+    subject.labels(metric, &further).map_err(|_| Reason::Labels)?;
+    let Subject { mut device, worker } = subject;
+    for (name, value) in further {
         match &*name {
             "DCGM_FI_DRIVER_VERSION" => device.driver_version = value,
             "pci_bus_id" => device.pci_bus_id = value,

@@ -3,7 +3,8 @@
 //! Format (Prometheus text 0.0.4, OpenMetrics 1.0): `name{label="value",...} value [timestamp] [# exemplar]`; other lines
 //! are empty or begin with `#`. No library of this is maintained, permissive and free of a second crate for time.
 
-use super::labels::{self, Pairs};
+use super::labels;
+use crate::domain::gpu::record::Pairs;
 use crate::domain::series::is_name;
 
 /// One line.

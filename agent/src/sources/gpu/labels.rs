@@ -2,6 +2,7 @@
 //!
 //! Values are escaped as expositions have it (`\\`, `\"`, `\n`). Strict: what cannot be read is an error.
 
+use crate::domain::gpu::record::Pairs;
 use crate::domain::series::{MAX_LABELS, MAX_VALUE_BYTES, NAME, is_name, unescaped};
 
 /// What is wrong with labels.
@@ -26,9 +27,6 @@ pub enum Error {
     #[error("more than {MAX_LABELS} labels")]
     Many,
 }
-
-/// Names and values.
-pub type Pairs = Vec<(String, String)>;
 
 /// All of a text.
 ///

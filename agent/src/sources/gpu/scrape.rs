@@ -174,14 +174,10 @@ fn of_device(sample: Sample<'_>, hostname: &str) -> Option<OfDevice> {
     if device.uuid.is_empty() && !(is_placed && sample.name.starts_with("DCGM_")) {
         return None;
     }
-    if device.device.is_empty() && device.uuid.is_empty() {
-        // What tells it from the node's others.
-        device.device = format!("nvidia{}", device.gpu);
-    }
     if device.hostname.is_empty() {
         hostname.clone_into(&mut device.hostname);
     }
-    Some(((device, worker), Metric::from(sample.name.to_owned()), sample.value))
+    Some(((device.known()?, worker), Metric::from(sample.name.to_owned()), sample.value))
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ async fn what_is_wrong_is_said_and_nothing_of_it_is_kept() {
     let router = &receiver.router;
     let mut unnamed = record("", "2024-09-25T10:30:00Z", 1.0);
     unnamed["device_id"] = json!("");
+    unnamed["hostname"] = json!("");
     let good = record("u", "2024-09-25T10:30:00Z", 1.0);
     let wrong = [
         json!([good, unnamed]).to_string(),
@@ -200,6 +201,25 @@ async fn series_are_found_read_and_summed_up() {
     assert_eq!(of["statistics"][0]["max"], "+Inf");
     let together = get(router, "/api/v1/statistics?match=m_total&by=__name__").await.json();
     assert_eq!((&together["count"], &together["statistics"][0]["series"]), (&json!(1), &json!(2)));
+}
+
+/// A name in any script, an index on a host: whatever names a device makes a key.
+#[tokio::test]
+async fn every_device_that_has_a_name_is_taken_and_found() {
+    let (receiver, task) = collecting().await;
+    let at = crate::api::time::rfc3339(NOW_NS);
+    let mut records = [record("", &at, 1.0), record("", &at, 2.0), record("u", &at, 140_737_488_355_328.0)];
+    let foreign = "\u{413}\u{41f}\u{423}";
+    records[0]["device_id"] = json!(foreign);
+    records[1]["device_id"] = json!("");
+    let answer = post(&receiver.router, "/telemetry", json!(records).to_string()).await;
+    assert_eq!((answer.status, &answer.json()["count"]), (StatusCode::OK, &json!(3)), "{}", answer.text());
+    // The third is DCGM's word for no value.
+    let gpus = until(&receiver.router, "/api/v1/gpus", |gpus| gpus["count"] == 2).await;
+    let gpus = gpus["gpus"].as_array().unwrap();
+    let ids: Vec<_> = gpus.iter().map(|gpu| gpu["uuid"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["nvidia0", foreign]);
+    task.abort();
 }
 
 /// What a client does not read is held, and counted as long.

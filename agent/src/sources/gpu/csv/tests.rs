@@ -1,6 +1,7 @@
 use std::io::{BufReader, Cursor, Read};
 
 use super::*;
+use crate::domain::series::MAX_LABELS;
 
 const HEADER: &str =
     "timestamp,metric_name,gpu_id,device,uuid,modelName,Hostname,container,pod,namespace,value,labels_raw";
@@ -42,6 +43,19 @@ fn a_row_of_the_reference_is_read_whole() {
 }
 
 #[test]
+fn a_device_is_told_by_its_place_or_by_its_labels() {
+    let row = |text: &str| match &*read(format!("{HEADER}\n{text}\n")) {
+        [Item::Row(row)] => (**row).clone(),
+        items => panic!("{items:?}"),
+    };
+    let placed = row("2025-07-18T20:42:34Z,m,3,,,,host-1,,,,1,").device;
+    assert_eq!((&*placed.device, &*placed.uuid, placed.queue_key()), ("nvidia3", "", "nvidia3"));
+    let labelled = row(r#"2025-07-18T20:42:34Z,m,,,,,,,,,1,"UUID=""GPU-1"",pod=""p"",GPU_I_ID=""2""""#);
+    assert_eq!((&*labelled.device.uuid, &*labelled.worker.pod), ("GPU-1", "p"));
+    assert_eq!(&*labelled.device.instance_id, "2");
+}
+
+#[test]
 fn columns_are_found_by_name_in_any_order_and_spelling() {
     let items = read(
         "\u{feff}value,Extra,model_name,hostname,uuid,device,gpu_id,metric_name,timestamp,pod\r\n\
@@ -68,6 +82,8 @@ fn a_file_without_dcgm_columns_is_refused_with_what_is_missing() {
 fn what_is_wrong_with_a_row_is_told_and_the_next_one_is_read() {
     let long = "x".repeat(MAX_VALUE_BYTES + 1);
     let endless = "x".repeat(MAX_LINE_BYTES * 3);
+    // As many as a series may have, and the columns are more.
+    let many: Vec<_> = (0..MAX_LABELS).map(|n| format!("l{n}=\"\"1\"\"")).collect();
     let cases: Vec<(Vec<u8>, Reason)> = [
         (row_with(0, "yesterday"), Reason::Timestamp),
         (row_with(0, "2025-07-18 20:42:34"), Reason::Timestamp),
@@ -81,6 +97,7 @@ fn what_is_wrong_with_a_row_is_told_and_the_next_one_is_read() {
         (row_with(10, "0x10"), Reason::Value),
         (row_with(10, "1,5"), Reason::Columns),
         (row_with(11, "a=b"), Reason::Labels),
+        (row_with(11, &format!("\"{}\"", many.join(","))), Reason::Labels),
         (row_with(11, "\"a=\"\"1\"\",a=\"\"2\"\"\""), Reason::Labels),
         (row_with(4, "\"GPU"), Reason::Quotes),
         (row_with(4, "GP\"U"), Reason::Quotes),
@@ -91,6 +108,7 @@ fn what_is_wrong_with_a_row_is_told_and_the_next_one_is_read() {
         (",,,,,,,,,,,".to_owned(), Reason::Timestamp),
         ("2025-07-18T20:42:34Z,m,,,,,,,,,1,".to_owned(), Reason::Device),
         ("2025-07-18T20:42:34Z,m,,,,,host,,,,1,".to_owned(), Reason::Device),
+        ("2025-07-18T20:42:34Z,m,0,,,,,,,,1,".to_owned(), Reason::Device),
         (",".repeat(400), Reason::Columns),
         (endless, Reason::TooLong),
     ]
