@@ -2,7 +2,7 @@
 //!
 //! The file is read twice: once for its rows and their times, then to send them. What is sent goes in batches, each under
 //! an id of its own and one after the other, so that rows keep their order and a batch that is sent again is not kept
-//! again. `rows = sent + quarantined + blank + unsent` at every end.
+//! again, as long as the queue remembers its id (`dedup_window_ms`). `rows = sent + quarantined + blank + unsent` at every end.
 
 use std::fs::File;
 use std::io::{BufReader, Write as _};

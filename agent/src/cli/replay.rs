@@ -90,7 +90,8 @@ line and its reason. One without a value (NaN, infinite, DCGM's 9223372036854775
 Times: the rows keep their distances. With --rate realtime the first row is now; else the last one is, so that none lies
 in the future, and with --loop each pass lies over the one before.
 
-What the receiver has no room for waits and is sent again, for ever, under the same id, so that nothing is there twice.
+What the receiver has no room for waits and is sent again, for ever, under the same id, so that nothing is in the queue
+twice that was taken within the queue's dedup_window_ms, two minutes. Series have each sample once in any case.
 A key that is wrong and an address that is no receiver's end it.
 
 rows = sent + quarantined + blank + unsent. Exit codes: 0 everything was sent or accounted for, 1 not, 2 wrong usage.";

@@ -136,6 +136,14 @@ pub enum ApiError {
         /// When to come back, s.
         retry_after_s: u64,
     },
+    /// What is asked for cannot be read at the moment.
+    #[error("the records could not be read: {why}")]
+    NotRead {
+        /// Why.
+        why: String,
+        /// When to come back, s.
+        retry_after_s: u64,
+    },
     /// As many streams are open as may be.
     #[error("{limit} streams are open, and no more are served at once ({setting})")]
     TooManyStreams {
@@ -191,9 +199,11 @@ impl ApiError {
             | Self::QueueFull { .. }
             | Self::TooManyLogins { .. }
             | Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Degraded { .. } | Self::TooManyStreams { .. } | Self::NoPods(_) | Self::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Degraded { .. }
+            | Self::NotRead { .. }
+            | Self::TooManyStreams { .. }
+            | Self::NoPods(_)
+            | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Panicked | Self::Encode(_) | Self::NotDone(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -204,6 +214,7 @@ impl ApiError {
             Self::Busy { retry_after_s }
             | Self::Crowded { retry_after_s }
             | Self::Degraded { retry_after_s, .. }
+            | Self::NotRead { retry_after_s, .. }
             | Self::TooManyRequests { retry_after_s, .. }
             | Self::QueueFull { retry_after_s, .. }
             | Self::TooManyLogins { retry_after_s } => Some(*retry_after_s),

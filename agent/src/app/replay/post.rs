@@ -89,7 +89,8 @@ impl Poster {
         Ok(Self { way, url, topic, run, batches: 0, pauses: Pace::new(PAUSES.0, PAUSES.1) })
     }
 
-    /// Sends a batch until it is kept. Under one id: if it was kept and the answer was lost, it is not kept twice.
+    /// Sends a batch until it is kept. Under one id: if it was kept and the answer was lost, it is not kept twice while the
+    /// queue remembers that.
     pub(super) async fn post(
         &mut self,
         batch: &Batch,

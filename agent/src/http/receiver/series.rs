@@ -66,13 +66,14 @@ impl Door {
     }
 }
 
+/// Of those who read; who writes is told otherwise ([`super::write`]).
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Invalid(words) => Self::Invalid(words),
             Error::TooMuch { .. } => Self::Oversized(error.to_string()),
-            Error::Busy => Self::Busy { retry_after_s: BUSY_RETRY_S },
-            Error::Disk(why) | Error::Remote(why) => Self::Degraded { why, retry_after_s: BUSY_RETRY_S },
+            Error::Busy => Self::Crowded { retry_after_s: BUSY_RETRY_S },
+            Error::Disk(why) | Error::Remote(why) => Self::NotRead { why, retry_after_s: BUSY_RETRY_S },
             Error::Config(_) | Error::Open(_) | Error::Thread(_) | Error::Closed => {
                 Self::NotReady("not ready: stopping".to_owned())
             }

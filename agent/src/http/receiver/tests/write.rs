@@ -179,6 +179,8 @@ async fn a_store_that_is_gone_is_asked_again_later() {
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "2"), "{}", answer.text());
     let answer = post(&receiver, "/api/v2/write", &[], "m v=1").await;
     assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (503, &json!("unavailable")));
+    let asked = super::get(&receiver.router, "/api/v1/samples?match=m").await;
+    assert!(asked.status == 503 && asked.text().contains("could not be read: "), "{}", asked.text());
 }
 
 /// Prometheus gives up on 408.

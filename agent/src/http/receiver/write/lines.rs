@@ -6,7 +6,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -31,8 +31,6 @@ pub(in super::super) struct Parameters {
     db: String,
 }
 
-type Asked = Result<Query<Parameters>, QueryRejection>;
-
 /// Takes samples as lines, as InfluxDB 2 does.
 #[utoipa::path(post, path = "/api/v2/write", tag = "series",
     params(("org" = Option<String>, Query, description = "of no matter here"),
@@ -43,15 +41,9 @@ type Asked = Result<Query<Parameters>, QueryRejection>;
         (status = 415, body = Failed), (status = 503, description = "come again after `Retry-After`", body = Failed)))]
 pub(in super::super) async fn write(
     State(receiver): State<ReceiverState>,
-    connection: Option<Extension<Connection>>,
-    caller: Caller,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<StatusCode, Influx> {
-    let source = source(&caller, connection.as_deref());
-    let taken = in_time(&receiver, take(&receiver, &source, asked, false, &headers, body)).await;
-    taken.map_err(Influx::Two)
+    receive(&receiver, request, false).await.map_err(Influx::Two)
 }
 
 /// Takes samples as lines, as InfluxDB 1 does.
@@ -63,21 +55,28 @@ pub(in super::super) async fn write(
         (status = 415, body = FailedV1), (status = 503, description = "come again after `Retry-After`", body = FailedV1)))]
 pub(in super::super) async fn write_v1(
     State(receiver): State<ReceiverState>,
-    connection: Option<Extension<Connection>>,
-    caller: Caller,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<StatusCode, Influx> {
-    let source = source(&caller, connection.as_deref());
-    let taken = in_time(&receiver, take(&receiver, &source, asked, true, &headers, body)).await;
-    taken.map_err(Influx::One)
+    receive(&receiver, request, true).await.map_err(Influx::One)
+}
+
+/// What both versions do; they differ in the database, and in how errors look.
+async fn receive(
+    receiver: &ReceiverState,
+    request: Request,
+    first_version: bool,
+) -> Result<StatusCode, ApiError> {
+    let (parts, body) = request.into_parts();
+    let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
+    let source = source(&caller, parts.extensions.get::<Connection>());
+    let asked = Query::try_from_uri(&parts.uri);
+    in_time(receiver, take(receiver, &source, asked, first_version, &parts.headers, body)).await
 }
 
 async fn take(
     receiver: &ReceiverState,
     source: &str,
-    asked: Asked,
+    asked: Result<Query<Parameters>, QueryRejection>,
     first_version: bool,
     headers: &HeaderMap,
     body: Body,
