@@ -4,19 +4,21 @@
 //! - an alert is a rule and the labels of what it is about; it goes inactive → pending → firing → resolved, and fires when
 //!   its condition has held for the rule's time, not before;
 //! - it resolves when its value is beyond the rule's `clear`, which may lie apart from the limit: no flapping in between;
-//! - states are on disk before anybody is told; a restart neither fires an alert again nor forgets one that fires;
+//! - states, and who is still to be told of them, are on disk before anybody is told; a restart neither fires an alert again
+//!   nor forgets one that fires, nor one that a webhook or the events were not told of;
 //! - for a rule's window after the start what is missing changes no state: it may wait at the nodes or in the queue;
 //! - a question that fails changes no state: no data is an answer, an error is none;
 //! - rules, alerts, targets and what waits to be told have limits; what is dropped is counted.
 //!
-//! [`rule`] is what a file may say, [`measure`] and [`state`] are pure, [`book`] is the file of states, [`notify`] the way
-//! out, [`run`] the loop.
+//! [`rule`] is what a file may say, [`measure`] and [`state`] are pure, [`book`] is the file of states, [`owed`] what
+//! is still to be told, [`notify`] the way out, [`run`] the loop.
 
 pub mod book;
 mod config;
 mod measure;
 mod metrics;
 mod notify;
+mod owed;
 pub mod rule;
 mod run;
 pub mod state;
@@ -28,7 +30,8 @@ use tokio::sync::watch;
 pub use self::config::Config;
 pub use self::metrics::Metrics;
 pub use self::notify::Client;
-pub use self::run::{Alerts, Change};
+pub use self::owed::Reader;
+pub use self::run::Alerts;
 use self::state::Alert;
 use crate::tls;
 

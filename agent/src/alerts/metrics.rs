@@ -25,6 +25,7 @@ pub struct Metrics {
     pub(super) evaluations: Counter,
     pub(super) failures: Counter,
     pub(super) left_out: Counter,
+    pub(super) untold: Gauge,
     pub(super) posts: Family<ResultLabel, Counter>,
 }
 
@@ -37,6 +38,8 @@ impl Metrics {
         let help = "Evaluations of a rule that failed, and changed nothing";
         registry.register("alerts_failed_evaluations", help, this.failures.clone());
         registry.register("alerts_left_out", "Alerts beyond the limit of their rule", this.left_out.clone());
+        let help = "Posts of changes that a webhook or the events have not taken yet";
+        registry.register("alerts_untold", help, this.untold.clone());
         let help = "Posts to webhooks and Alertmanagers: delivered, tried again, refused, dropped because too many waited";
         registry.register("alerts_posts", help, this.posts.clone());
         this

@@ -16,9 +16,6 @@ pub(super) use self::client::Place;
 pub(super) use self::webhook::Webhook;
 use super::state::Alert;
 
-/// Alerts in one post.
-const MAX_IN_POST: usize = 1_000;
-
 /// Between tries, without an end.
 fn pauses() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()

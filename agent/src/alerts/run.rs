@@ -1,35 +1,31 @@
 //! The loop: asks the store, changes states, keeps them, tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod look;
+
+use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::book::{self, Book};
-use super::measure::{group, values};
+use self::look::{find, window_ms};
+use super::book::{self, Book, Page};
 use super::metrics::StateLabel;
 use super::notify::{Alertmanager, Client, Place, REPEAT, Webhook};
+use super::owed::{Outbox, Reader, digest};
 use super::rule::{self, Rule};
 use super::state::{Alert, Changes, Findings, State, step};
 use super::{Config, Error, Metrics, Status, WallClock, Watch};
-use crate::domain::series::Range;
-use crate::series::{self, Query, Series};
+use crate::series::{self, Series};
 
-/// Series and samples of one rule's question: a thousand containers' buckets for five minutes.
-const MAX_SERIES: usize = 50_000;
-const MAX_SAMPLES: usize = 2_000_000;
-
-const DAY_MS: i64 = 86_400_000;
-
-/// An alert fired or was resolved.
-#[derive(Clone, Debug)]
-pub struct Change(pub Alert);
+/// Who says events of what changed.
+const EVENTS: &str = "events";
 
 /// Rules at work.
 pub struct Alerts {
@@ -37,20 +33,30 @@ pub struct Alerts {
     series: Series,
     book: Book,
     known: book::Alerts,
-    webhooks: Vec<Webhook>,
+    outbox: Outbox,
+    /// With the names of their readers.
+    webhooks: Vec<(String, Place)>,
     managers: Vec<Place>,
     client: Client,
     interval: Duration,
     metrics: Metrics,
     clock: WallClock,
     status: watch::Sender<Status>,
-    changes: mpsc::Sender<Change>,
     since_ms: i64,
-    told: watch::Sender<u64>,
+    /// The file is older than what is known.
+    is_behind: bool,
+    /// The file could not be written the last time.
+    is_stuck: bool,
+}
+
+/// What each rule saw.
+struct Looked {
+    now_ms: i64,
+    found: Vec<Result<Findings, series::Error>>,
 }
 
 impl Alerts {
-    /// Reads the rules, and the states that `directory` keeps. What fires and is resolved also goes to `changes`.
+    /// Reads the rules, and the states that `directory` keeps.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -60,45 +66,37 @@ impl Alerts {
         series: Series,
         metrics: Metrics,
         clock: WallClock,
-        changes: mpsc::Sender<Change>,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::Target)?;
-        let rules = if config.rules_file.as_os_str().is_empty() {
-            rule::parse(rule::DEFAULT)
-                .map_err(|words| Error::Rules { path: "its own rules".to_owned(), words })?
-        } else {
-            let path = config.rules_file.display().to_string();
-            let text = std::fs::read_to_string(&config.rules_file);
-            let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;
-            rule::parse(&text).map_err(|words| Error::Rules { path, words })?
-        };
+        let rules = rules(config)?;
         let book = Book::new(directory);
         let path = directory.display().to_string();
-        let mut known = book.load().map_err(|source| Error::Read { path, source })?;
+        let (mut known, ledger) = book.load().map_err(|source| Error::Read { path, source })?;
         // A rule that is gone has no alerts any more.
         known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
-        let webhooks = config.webhooks.iter().map(|url| Place::new(url, &[]).map(Webhook::new));
-        let webhooks = webhooks.collect::<Result<_, _>>().map_err(Error::Target)?;
+        // By digests: a URL may hold a secret, and one that is there twice is told once.
+        let named = |url: &String| Ok((format!("webhook/{}", digest(url)), Place::new(url, &[])?));
+        let webhooks: Result<BTreeMap<_, _>, String> = config.webhooks.iter().map(named).collect();
+        let webhooks: Vec<_> = webhooks.map_err(Error::Target)?.into_iter().collect();
         let managers = config.alertmanagers.iter().map(|url| Alertmanager::place(url));
         let managers = managers.collect::<Result<_, _>>().map_err(Error::Target)?;
-        let client = Client::new(config)?;
-        let interval = Duration::from_millis(config.interval_ms);
-        let status = watch::Sender::new(Status::default());
+        let readers = webhooks.iter().map(|(name, _)| name.clone()).chain([EVENTS.to_owned()]).collect();
         let this = Self {
             rules,
             series,
             book,
             known,
+            outbox: Outbox::new(ledger, &readers, metrics.clone()),
             webhooks,
             managers,
-            client,
-            interval,
+            client: Client::new(config)?,
+            interval: Duration::from_millis(config.interval_ms),
             metrics,
             clock,
-            status,
-            changes,
+            status: watch::Sender::new(Status::default()),
             since_ms: clock().div_euclid(1_000_000),
-            told: watch::Sender::new(0),
+            is_behind: false,
+            is_stuck: false,
         };
         this.publish(Vec::new(), None);
         Ok(this)
@@ -116,11 +114,60 @@ impl Alerts {
         self.client.clone()
     }
 
-    /// Evaluates and tells until the token is cancelled.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// What fires and is resolved, for who says events of it.
+    #[must_use]
+    pub fn changes(&self) -> Reader {
+        self.outbox.reader(EVENTS)
+    }
+
+    /// Evaluates and tells until the token is cancelled; `events` says what [`Alerts::changes`] has, and ends with the token.
+    pub async fn run(mut self, stop: CancellationToken, events: impl Future<Output = ()> + Send + 'static) {
+        let mut telling = self.telling(&stop);
+        telling.spawn(events);
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.outbox.moved() => {
+                    self.is_behind = true;
+                    self.keep().await;
+                }
+                Some(Err(ended)) = telling.join_next() => {
+                    // Who tells nothing any more is no small thing: the role ends with it.
+                    if let Ok(panic) = ended.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                _ = ticks.tick() => {
+                    let looked = tokio::select! {
+                        () = stop.cancelled() => break,
+                        looked = self.look() => looked,
+                    };
+                    self.apply(looked).await;
+                }
+            }
+        }
+        while telling.join_next().await.is_some() {}
+        self.finish().await;
+    }
+
+    /// Keeps what was told at last.
+    async fn finish(&mut self) {
+        self.is_behind |= self.outbox.has_moved();
+        self.keep().await;
+    }
+
+    fn telling(&self, stop: &CancellationToken) -> JoinSet<()> {
         let mut telling = JoinSet::new();
-        for webhook in &self.webhooks {
-            telling.spawn(webhook.clone().run(self.client.clone(), self.metrics.clone(), stop.clone()));
+        for (name, place) in &self.webhooks {
+            let webhook = Webhook {
+                place: place.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                reader: self.outbox.reader(name),
+            };
+            telling.spawn(webhook.run(stop.clone()));
         }
         for place in &self.managers {
             let manager = Alertmanager {
@@ -130,35 +177,31 @@ impl Alerts {
                 clock: self.clock,
                 repeat: REPEAT,
                 shown: self.watch(),
-                changes: self.told.subscribe(),
+                changes: self.outbox.released(),
             };
             telling.spawn(manager.run(stop.clone()));
         }
-        let mut ticks = interval(self.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = ticks.tick() => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.evaluate() => {}
-            }
-        }
-        while telling.join_next().await.is_some() {}
+        telling
     }
 
-    /// Every rule once.
-    pub(super) async fn evaluate(&mut self) {
+    /// What every rule sees now; changes nothing.
+    async fn look(&self) -> Looked {
         let now_ms = (self.clock)().div_euclid(1_000_000);
+        let mut found = Vec::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            self.metrics.evaluations.inc();
+            found.push(find(&self.series, rule, now_ms).await);
+        }
+        Looked { now_ms, found }
+    }
+
+    async fn apply(&mut self, Looked { now_ms, found }: Looked) {
         // A clock that was set back is no long run.
         self.since_ms = self.since_ms.min(now_ms);
         let runs_ms = now_ms.saturating_sub(self.since_ms);
         let (mut changed, mut failing) = (Vec::new(), Vec::new());
-        for rule in &self.rules {
-            self.metrics.evaluations.inc();
-            match find(&self.series, rule, now_ms).await {
+        for (rule, found) in self.rules.iter().zip(found) {
+            match found {
                 Ok(mut findings) => {
                     findings.is_catching_up = runs_ms < window_ms(rule);
                     let alerts = self.known.entry(rule.name.clone()).or_default();
@@ -177,21 +220,34 @@ impl Alerts {
         {
             warn!(rules = failing.len(), name, "rules cannot be evaluated: {words}");
         }
-        // States first: who is told twice is told so by a restart between the two, and not told never.
-        if !changed.is_empty()
-            && let Err(cause) = self.book.store(&self.known)
-        {
-            warn!(%cause, "the states of alerts cannot be kept: after a restart they are told again");
-        }
-        self.publish(failing, Some(now_ms));
         if !changed.is_empty() {
-            self.webhooks.iter().for_each(|webhook| webhook.tell(&changed, &self.metrics));
-            self.told.send_modify(|told| *told += 1);
+            self.outbox.push(&changed);
+            self.is_behind = true;
         }
-        for alert in changed {
-            if self.changes.send(Change(alert)).await.is_err() {
-                return;
+        // States, and whom they are owed to, first: who is killed behind this tells the rest after it.
+        self.keep().await;
+        self.publish(failing, Some(now_ms));
+        self.outbox.release();
+    }
+
+    /// Writes the file, if it is behind; what fails is tried again at the next evaluation.
+    async fn keep(&mut self) {
+        if !self.is_behind {
+            return;
+        }
+        let (book, page) = (self.book.clone(), Page::new(&self.known, self.outbox.snapshot()));
+        let stored = tokio::task::spawn_blocking(move || book.store(&page)).await;
+        match stored.map_err(io::Error::other).and_then(|stored| stored) {
+            Ok(()) => {
+                self.is_behind = false;
+                if std::mem::take(&mut self.is_stuck) {
+                    info!("the states of alerts are kept again");
+                }
             }
+            Err(cause) if !std::mem::replace(&mut self.is_stuck, true) => {
+                warn!(%cause, "the states of alerts cannot be kept: after a restart they are told again");
+            }
+            Err(_) => {}
         }
     }
 
@@ -210,43 +266,15 @@ impl Alerts {
     }
 }
 
-fn window_ms(rule: &Rule) -> i64 {
-    i64::try_from(rule.window_s.saturating_mul(1_000)).unwrap_or(i64::MAX)
-}
-
-/// What a rule sees now.
-async fn find(series: &Series, rule: &Rule, now_ms: i64) -> Result<Findings, series::Error> {
-    let range = Range { from_ms: now_ms.saturating_sub(window_ms(rule)) + 1, to_ms: now_ms };
-    if rule.absent {
-        let day = Range { from_ms: now_ms.saturating_sub(DAY_MS), to_ms: now_ms };
-        let found = series.find(&rule.selection(&rule.metric), day, MAX_SERIES).await?;
-        let seen = found.iter().filter(|found| found.last_ms >= day.from_ms);
-        let there: BTreeSet<_> = seen
-            .clone()
-            .filter(|found| found.last_ms >= range.from_ms)
-            .map(|found| group(rule, &found.labels))
-            .collect();
-        let absent: BTreeSet<_> =
-            seen.map(|found| group(rule, &found.labels)).filter(|group| !there.contains(group)).collect();
-        return Ok(Findings { absent: absent.into_iter().collect(), there, ..Findings::default() });
+fn rules(config: &Config) -> Result<Vec<Rule>, Error> {
+    if config.rules_file.as_os_str().is_empty() {
+        let path = "its own rules".to_owned();
+        return rule::parse(rule::DEFAULT).map_err(|words| Error::Rules { path, words });
     }
-    let query = |metric| Query {
-        selection: rule.selection(metric),
-        range,
-        buckets: None,
-        max_series: MAX_SERIES,
-        max_samples: MAX_SAMPLES,
-    };
-    let found = series.read(&query(&rule.metric)).await?;
-    let over = match &rule.over {
-        Some(metric) => series.read(&query(metric)).await?,
-        None => Vec::new(),
-    };
-    let (rule, found) = (rule.clone(), found);
-    // A million samples take tens of milliseconds.
-    let measuring = tokio::task::spawn_blocking(move || values(&rule, &found, &over));
-    let values = measuring.await.map_err(|cause| series::Error::Disk(cause.to_string()))?;
-    Ok(Findings { values, ..Findings::default() })
+    let path = config.rules_file.display().to_string();
+    let text = std::fs::read_to_string(&config.rules_file);
+    let text = text.map_err(|source| Error::Read { path: path.clone(), source })?;
+    rule::parse(&text).map_err(|words| Error::Rules { path, words })
 }
 
 #[cfg(test)]

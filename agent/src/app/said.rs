@@ -3,7 +3,7 @@
 use crate::domain::event::{AnomalyEvent, SchedulerEvent};
 use crate::domain::exit::SchedulerExit;
 use crate::domain::scheduler::{SchedulerReading, State};
-use crate::events::{Events, NewEvent};
+use crate::events::{Error, Events, NewEvent};
 
 /// What a label of ours may take of a text; the door refuses longer ones.
 const MAX_LABEL_CHARS: usize = 200;
@@ -37,14 +37,14 @@ pub(super) async fn say(events: &Events, kind: &str, labels: &[(&str, &str)], su
     say_as(events, kind, labels, subject, None).await;
 }
 
-/// Says it once, whoever says it again under the same id.
+/// Says it once, whoever says it again under the same id. False where it may be taken later.
 pub(super) async fn say_as(
     events: &Events,
     kind: &str,
     labels: &[(&str, &str)],
     subject: Subject,
     id: Option<String>,
-) {
+) -> bool {
     let ours = [("type", kind), ("source", subject.name())];
     let labels = ours.iter().chain(labels).filter_map(|(label, value)| {
         let value: String = value.chars().filter(|char| *char != '\0').take(MAX_LABEL_CHARS).collect();
@@ -53,11 +53,17 @@ pub(super) async fn say_as(
     let event = NewEvent { name: None, labels: labels.collect(), value: 1.0, id };
     match event.check(&events.config().name) {
         Ok(event) => {
-            if let Err(error) = events.post(vec![event]).await {
-                tracing::debug!(%error, kind, "event dropped");
-            }
+            let Err(error) = events.post(vec![event]).await else { return true };
+            tracing::debug!(%error, kind, "event not taken");
+            !matches!(
+                error,
+                Error::Busy | Error::Full { .. } | Error::Ahead { .. } | Error::Disk(_) | Error::Closed
+            )
         }
-        Err(error) => tracing::warn!(%error, kind, "event cannot be said"),
+        Err(error) => {
+            tracing::warn!(%error, kind, "event cannot be said");
+            true
+        }
     }
 }
 

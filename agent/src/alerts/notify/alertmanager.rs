@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::super::owed::MAX_IN_POST;
 use super::super::state::{Alert, State};
 use super::super::{Metrics, WallClock, Watch};
 use super::client::Outcome;
-use super::{Client, MAX_IN_POST, Place, labels, pauses, rfc3339_ms};
+use super::{Client, Place, labels, pauses, rfc3339_ms};
 
 /// Between two posts of the same.
 pub(in crate::alerts) const REPEAT: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ pub(in crate::alerts) struct Alertmanager {
     pub(in crate::alerts) repeat: Duration,
     /// What is so, and on disk.
     pub(in crate::alerts) shown: Watch,
-    /// Moves on when something fires or is resolved.
+    /// Moves on when something fired or was resolved, and that is on disk.
     pub(in crate::alerts) changes: watch::Receiver<u64>,
 }
 

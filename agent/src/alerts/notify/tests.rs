@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::alerts::metrics::ResultLabel;
+use crate::alerts::owed::{Ledger, Outbox};
 use crate::alerts::state::State;
 use crate::alerts::{Config, Metrics, Status, WallClock};
 
@@ -31,8 +32,18 @@ fn client() -> Client {
     Client::new(&Config::default()).unwrap()
 }
 
-fn webhook(url: &str) -> Webhook {
-    Webhook::new(Place::new(&format!("{url}/hook"), &[]).unwrap())
+/// A webhook at work, and what it is told from.
+fn webhook(url: &str, metrics: &Metrics, stop: &CancellationToken) -> (Outbox, tokio::task::JoinHandle<()>) {
+    let outbox = Outbox::new(Ledger::default(), &["hook".to_owned()].into(), metrics.clone());
+    let place = Place::new(&format!("{url}/hook"), &[]).unwrap();
+    let webhook =
+        Webhook { place, client: client(), metrics: metrics.clone(), reader: outbox.reader("hook") };
+    (outbox, tokio::spawn(webhook.run(stop.clone())))
+}
+
+fn tell(outbox: &Outbox, changed: &[Alert]) {
+    outbox.push(changed);
+    outbox.release();
 }
 
 /// What came, and how many posts are answered with which status before 200.
@@ -82,10 +93,9 @@ async fn a_webhook_is_told_each_change_once_although_it_was_down() {
     server.with.store(503, Ordering::SeqCst);
     server.refuse.store(2, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = webhook(&url);
-    let running = tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
-    target.tell(&[alert("One", State::Firing)], &metrics);
-    target.tell(&[alert("One", State::Resolved)], &metrics);
+    let (outbox, running) = webhook(&url, &metrics, &stop);
+    tell(&outbox, &[alert("One", State::Firing)]);
+    tell(&outbox, &[alert("One", State::Resolved)]);
     let came = until(&server, 2).await;
     let expected = json!({"version": 1, "receiver": "sextant", "alerts": [{"status": "firing", "value": 2.5,
         "labels": {"alertname": "One", "node": "a", "severity": "critical"}, "annotations": {"summary": "a is at 2.5"},
@@ -212,10 +222,9 @@ fn no_alert_is_cut_off_and_an_end_is_told_for_a_while() {
 async fn a_webhook_gets_many_changes_in_several_posts() {
     let (server, url) = served().await;
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = webhook(&url);
-    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
+    let (outbox, _running) = webhook(&url, &metrics, &stop);
     let many: Vec<_> = (0..2_500).map(|n| alert(&format!("R{n}"), State::Firing)).collect();
-    target.tell(&many, &metrics);
+    tell(&outbox, &many);
     let came = until(&server, 3).await;
     let lengths: Vec<_> = came.iter().map(|post| post["alerts"].as_array().unwrap().len()).collect();
     assert_eq!(lengths, [1_000, 1_000, 500]);
@@ -229,10 +238,9 @@ async fn what_is_refused_is_counted_and_passed_over() {
     server.with.store(400, Ordering::SeqCst);
     server.refuse.store(1, Ordering::SeqCst);
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
-    let target = webhook(&url);
-    tokio::spawn(target.clone().run(client(), metrics.clone(), stop.clone()));
-    target.tell(&[alert("One", State::Firing)], &metrics);
-    target.tell(&[alert("Two", State::Firing)], &metrics);
+    let (outbox, _running) = webhook(&url, &metrics, &stop);
+    tell(&outbox, &[alert("One", State::Firing)]);
+    tell(&outbox, &[alert("Two", State::Firing)]);
     let came = until(&server, 1).await;
     assert_eq!(came[0]["alerts"][0]["labels"]["alertname"], "Two");
     let of = |result| metrics.posts.get_or_create(&ResultLabel { result }).get();
@@ -240,14 +248,30 @@ async fn what_is_refused_is_counted_and_passed_over() {
     stop.cancel();
 }
 
+/// A stop in the midst of an outage, and what is under way then: what was not taken is still owed.
 #[tokio::test]
-async fn what_waits_is_bounded_and_the_oldest_goes() {
-    let metrics = Metrics::default();
-    let target = webhook("http://127.0.0.1:9");
-    for n in 0..webhook::MAX_WAITING + 5 {
-        target.tell(&[alert(&format!("R{n}"), State::Firing)], &metrics);
+async fn what_a_webhook_has_not_taken_is_owed_after_a_stop() {
+    let (server, url) = served().await;
+    server.with.store(503, Ordering::SeqCst);
+    server.refuse.store(usize::MAX, Ordering::SeqCst);
+    let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+    let (outbox, running) = webhook(&url, &metrics, &stop);
+    tell(&outbox, &[alert("One", State::Firing)]);
+    while metrics.posts.get_or_create(&ResultLabel { result: "retried" }).get() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let waiting = target.waiting.lock().unwrap();
-    assert_eq!(waiting.len(), webhook::MAX_WAITING);
-    assert_eq!(waiting[0]["alerts"][0]["labels"]["alertname"], "R5");
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!((metrics.untold.get(), outbox.has_moved()), (1, false));
+    // Another that comes after it.
+    server.refuse.store(0, Ordering::SeqCst);
+    let (place, stop) = (Place::new(&format!("{url}/hook"), &[]).unwrap(), CancellationToken::new());
+    let outbox = Outbox::new(outbox.snapshot(), &["hook".to_owned()].into(), metrics.clone());
+    let next = Webhook { place, client: client(), metrics: metrics.clone(), reader: outbox.reader("hook") };
+    let running = tokio::spawn(next.run(stop.clone()));
+    until(&server, 1).await;
+    outbox.moved().await;
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!((metrics.untold.get(), server.came.lock().unwrap().len()), (0, 1));
 }

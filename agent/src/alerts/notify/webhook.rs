@@ -1,103 +1,90 @@
 //! A webhook gets one post for what changed at an evaluation, `{"version":1,"receiver":...,"alerts":[...]}`, tried again with
 //! pauses that grow until it is taken or refused, or until newer ones need the room.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::super::Metrics;
+use super::super::owed::Reader;
 use super::super::state::Alert;
 use super::client::Outcome;
-use super::{Client, MAX_IN_POST, Place, labels, pauses, rfc3339_ms};
+use super::{Client, Place, labels, pauses, rfc3339_ms};
 
-/// Posts that wait for one target: a day of changes at one an hour, many times over.
-pub(super) const MAX_WAITING: usize = 256;
+/// What is under way at the end may still be answered, so that it is not told again after a restart.
+const LAST: Duration = Duration::from_secs(2);
 
 /// One of them.
-#[derive(Clone)]
 pub(in crate::alerts) struct Webhook {
-    place: Place,
-    pub(super) waiting: Arc<Mutex<VecDeque<Value>>>,
-    bell: Arc<Notify>,
+    pub(in crate::alerts) place: Place,
+    pub(in crate::alerts) client: Client,
+    pub(in crate::alerts) metrics: Metrics,
+    pub(in crate::alerts) reader: Reader,
 }
 
 impl Webhook {
-    pub(in crate::alerts) fn new(place: Place) -> Self {
-        Self { place, waiting: Arc::default(), bell: Arc::default() }
-    }
-
-    /// Tells what changed.
-    pub(in crate::alerts) fn tell(&self, changed: &[Alert], metrics: &Metrics) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.extend(changed.chunks(MAX_IN_POST).map(post));
-        while waiting.len() > MAX_WAITING {
-            waiting.pop_front();
-            metrics.posted("dropped");
-        }
-        drop(waiting);
-        self.bell.notify_one();
-    }
-
-    /// Posts what waits until the token is cancelled.
-    pub(in crate::alerts) async fn run(self, client: Client, metrics: Metrics, stop: CancellationToken) {
+    /// Posts what is to be told until the token is cancelled.
+    pub(in crate::alerts) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
-            let Some(post) = next else {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.bell.notified() => continue,
-                }
-            };
-            tokio::select! {
+            let alerts = tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.deliver(&client, &post, &metrics) => {}
+                alerts = self.reader.next() => alerts,
+            };
+            if !self.deliver(&post(&alerts), &stop).await {
+                return;
             }
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            // It may have been dropped for a newer one meanwhile.
-            if waiting.front() == Some(&post) {
-                waiting.pop_front();
-            }
+            self.reader.told();
         }
     }
 
-    /// Until it is taken or refused, or nobody waits for it any more.
-    async fn deliver(&self, client: &Client, post: &Value, metrics: &Metrics) {
+    /// Until it is taken or refused, or nobody waits for it any more; false where it is to be told after a restart.
+    async fn deliver(&self, post: &Value, stop: &CancellationToken) -> bool {
+        let to = &self.place.shown;
         for (tries, pause) in pauses().enumerate() {
-            let to = &self.place.shown;
-            match client.post(&self.place, post).await {
+            let mut posting = pin!(self.client.post(&self.place, post));
+            let outcome = tokio::select! {
+                outcome = &mut posting => outcome,
+                () = stop.cancelled() => match tokio::time::timeout(LAST, posting).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => return false,
+                },
+            };
+            match outcome {
                 Outcome::Taken => {
-                    metrics.posted("delivered");
+                    self.metrics.posted("delivered");
                     if tries > 0 {
                         info!(to, tries, "alerts are told again");
                     }
-                    return;
+                    return true;
                 }
                 Outcome::Refused(words) => {
                     warn!(to, words, "alerts are refused");
-                    metrics.posted("refused");
-                    return;
+                    self.metrics.posted("refused");
+                    return true;
                 }
                 Outcome::Again(words) => {
-                    metrics.posted("retried");
+                    self.metrics.posted("retried");
                     if tries == 0 {
                         warn!(to, words, "alerts cannot be told, trying again");
                     }
                 }
             }
-            let gone = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).front() != Some(post);
-            if gone {
-                return;
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(pause) => {}
             }
-            tokio::time::sleep(pause).await;
+            if !self.reader.is_wanted() {
+                return true;
+            }
         }
+        false
     }
 }
 
-pub(super) fn post(changed: &[Alert]) -> Value {
+fn post(changed: &[Alert]) -> Value {
     let one = |alert: &Alert| {
         json!({"status": alert.state.name(), "labels": labels(alert), "value": alert.value,
             "annotations": {"summary": alert.summary}, "startsAt": rfc3339_ms(alert.active_at_ms),

@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_util::FutureExt as _;
 
 use super::*;
 use crate::domain::series::{Labels, Sample, SeriesSamples};
@@ -30,12 +33,12 @@ impl Lab {
         Self { directory, series, clock, config: Config { rules_file, ..Config::default() } }
     }
 
-    fn start(&self) -> (Alerts, mpsc::Receiver<Change>) {
-        let (changes, told) = mpsc::channel(100);
+    fn start(&self) -> (Alerts, Reader) {
         let path = self.directory.path();
-        let alerts =
-            Alerts::new(&self.config, path, self.series.clone(), Metrics::default(), self.clock, changes);
-        (alerts.unwrap(), told)
+        let alerts = Alerts::new(&self.config, path, self.series.clone(), Metrics::default(), self.clock);
+        let alerts = alerts.unwrap();
+        let changes = alerts.changes();
+        (alerts, changes)
     }
 
     async fn append(&self, metric: &str, labels: &[(&str, &str)], value: f64) {
@@ -45,9 +48,20 @@ impl Lab {
     }
 }
 
-fn told(changes: &mut mpsc::Receiver<Change>) -> Vec<(String, State)> {
-    let all = std::iter::from_fn(|| changes.try_recv().ok());
-    all.map(|Change(alert)| (alert.summary, alert.state)).collect()
+fn told(changes: &mut Reader) -> Vec<(String, State)> {
+    let mut all = Vec::new();
+    while let Some(alerts) = changes.next().now_or_never() {
+        all.extend(alerts.into_iter().map(|alert| (alert.summary, alert.state)));
+        changes.told();
+    }
+    all
+}
+
+impl Alerts {
+    async fn evaluate(&mut self) {
+        let looked = self.look().await;
+        self.apply(looked).await;
+    }
 }
 
 const RULES: &str = r#"
@@ -83,6 +97,7 @@ async fn an_alert_fires_once_over_a_restart_and_resolves() {
     alerts.evaluate().await;
     assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Firing)]);
     // A restart tells nothing again, and knows what fires before it asked anything.
+    alerts.finish().await;
     drop(alerts);
     let (mut alerts, mut changes) = lab.start();
     assert_eq!(alerts.watch().borrow().alerts[0].state, State::Firing);
@@ -114,6 +129,7 @@ async fn a_restart_after_a_long_time_changes_nothing_until_its_window_is_over() 
         now.fetch_add(11_000, Ordering::SeqCst);
     }
     assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Firing)]);
+    alerts.finish().await;
     drop(alerts);
     now.fetch_add(7_200_000, Ordering::SeqCst);
     let (mut alerts, mut changes) = lab.start();
@@ -145,6 +161,7 @@ async fn a_pending_alert_begins_anew_after_a_restart() {
     lab.append("m", &[], 1.0).await;
     alerts.evaluate().await;
     assert_eq!(told(&mut changes), [(String::new(), State::Firing)], "the file is written");
+    alerts.finish().await;
     drop(alerts);
     now.fetch_add(11_000, Ordering::SeqCst);
     // A file of a build that kept them too.
@@ -166,6 +183,44 @@ async fn a_pending_alert_begins_anew_after_a_restart() {
     now.fetch_add(1_000, Ordering::SeqCst);
     alerts.evaluate().await;
     assert_eq!(told(&mut changes), [("0 is at 90".to_owned(), State::Firing)]);
+}
+
+/// Killed between the state and the telling of it: who comes after tells it, under the same id, and once.
+#[tokio::test]
+async fn what_was_not_told_is_told_after_a_kill() {
+    let (now, clock) = clock!(NOW);
+    let lab = Lab::new(clock, "[[rule]]\nname = \"R\"\nmetric = \"m\"\nabove = 0\nsummary = \"s\"").await;
+    lab.append("m", &[], 1.0).await;
+    let (mut alerts, mut changes) = lab.start();
+    alerts.evaluate().await;
+    let id = changes.next().await[0].id();
+    drop(alerts);
+    now.fetch_add(60_000, Ordering::SeqCst);
+    let (mut alerts, mut changes) = lab.start();
+    assert_eq!(changes.next().await[0].id(), id);
+    assert_eq!(told(&mut changes), [("s".to_owned(), State::Firing)]);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    alerts.finish().await;
+    drop(alerts);
+    assert_eq!(told(&mut lab.start().1), []);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_tried_again_without_a_change() {
+    let (_, clock) = clock!(NOW);
+    let lab = Lab::new(clock, "[[rule]]\nname = \"R\"\nmetric = \"m\"\nabove = 0\nsummary = \"s\"").await;
+    lab.append("m", &[], 1.0).await;
+    let (mut alerts, mut changes) = lab.start();
+    let (kept, fresh) = ["alerts.json", "alerts.new"].map(|name| lab.directory.path().join(name)).into();
+    std::fs::create_dir(&fresh).unwrap();
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes).len(), 1);
+    assert!(!kept.exists());
+    std::fs::remove_dir(&fresh).unwrap();
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    assert!(std::fs::read_to_string(&kept).unwrap().contains("firing"));
 }
 
 /// The control: without its file, a restart tells again what was told.

@@ -3,20 +3,23 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{self, Alerts, Change, Metrics, state::State};
+use crate::alerts::state::{Alert, State};
+use crate::alerts::{self, Alerts, Metrics, Reader};
 use crate::app::reload::Reload;
-use crate::app::said::{Subject, say};
+use crate::app::said::{Subject, say_as};
 use crate::config::Config;
 use crate::events::Events;
 use crate::series::Series;
 use crate::task::{Phase, Supervisor};
 
-/// Changes that wait to be said: all alerts of a rule at once.
-const CHANGES: usize = 1_024;
+/// Until an event that was not taken is said again: a disk, or a window that is full, takes its time.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Starts them; what they know, for who asks.
 ///
@@ -34,10 +37,8 @@ pub(super) fn start(
     if !config.alerts.enabled {
         return Ok(watch::channel(alerts::Status::default()).1);
     }
-    let (changes, told) = mpsc::channel(CHANGES);
-    let alerts =
-        Alerts::new(&config.alerts, directory, series.clone(), metrics, crate::app::wall_ns, changes)
-            .context("[alerts]")?;
+    let alerts = Alerts::new(&config.alerts, directory, series.clone(), metrics, crate::app::wall_ns)
+        .context("[alerts]")?;
     let shown = alerts.watch();
     let client = alerts.client();
     let files = client.files();
@@ -46,36 +47,48 @@ pub(super) fn start(
         reload.add("alerts", files, move || read().map_err(|error| crate::tls::words(&error)));
     }
     let token = supervisor.token(Phase::Http);
+    let saying = tell(alerts.changes(), events.clone(), token.clone());
     supervisor.critical(Phase::Http, "alerts", async move {
-        alerts.run(token).await;
-        Ok::<_, Infallible>(())
-    });
-    let events = events.clone();
-    supervisor.critical(Phase::Http, "alerts' events", async move {
-        tell(told, &events).await;
+        alerts.run(token, saying).await;
         Ok::<_, Infallible>(())
     });
     Ok(shown)
 }
 
-/// Ends with the alerts.
-async fn tell(mut told: mpsc::Receiver<Change>, events: &Events) {
-    while let Some(Change(alert)) = told.recv().await {
-        let kind = if alert.state == State::Firing { "alert_fired" } else { "alert_resolved" };
-        // Labels that an event has itself are not overwritten by those of what the alert is about.
-        let own = ["type", "source", "alertname", "severity"];
-        let labels: Vec<_> =
-            alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let about = labels.into_iter().filter(|(name, _)| !own.contains(name));
-        let ours = [("alertname", alert.rule.as_str()), ("severity", alert.severity.as_str())];
-        let labels: Vec<_> = ours.into_iter().chain(about).collect();
-        say(events, kind, &labels, Subject::Alert).await;
+/// Says what changed, in its order, until the token is cancelled.
+async fn tell(mut changes: Reader, events: Events, stop: CancellationToken) {
+    loop {
+        let alerts = tokio::select! {
+            () = stop.cancelled() => return,
+            alerts = changes.next() => alerts,
+        };
+        for alert in &alerts {
+            while changes.is_wanted() && !is_said(&events, alert).await {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+        changes.told();
     }
+}
+
+/// Under the alert's id: a process that comes back may say it again.
+async fn is_said(events: &Events, alert: &Alert) -> bool {
+    let kind = if alert.state == State::Firing { "alert_fired" } else { "alert_resolved" };
+    // Labels that an event has itself are not overwritten by those of what the alert is about.
+    let own = ["type", "source", "alertname", "severity"];
+    let labels: Vec<_> = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let about = labels.into_iter().filter(|(name, _)| !own.contains(name));
+    let ours = [("alertname", alert.rule.as_str()), ("severity", alert.severity.as_str())];
+    let labels: Vec<_> = ours.into_iter().chain(about).collect();
+    say_as(events, kind, &labels, Subject::Alert, Some(alert.id())).await
 }
 
 /// The fleet's accounts as series: what nodes dropped, and when they were heard last.
 pub(super) async fn account(ingest: Arc<crate::receiver::ingest::Ingest>, series: Series) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(15));
+    let mut ticks = tokio::time::interval(Duration::from_secs(15));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -84,5 +97,42 @@ pub(super) async fn account(ingest: Arc<crate::receiver::ingest::Ingest>, series
         if let Err(cause) = series.append("fleet", accounts).await {
             tracing::debug!(%cause, "the fleet's accounts are not stored");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Query;
+
+    /// Said again after a kill, a change is no second event; the next firing is one.
+    #[tokio::test]
+    async fn a_change_is_one_event_however_often_it_is_said() {
+        let events = Events::in_memory(crate::app::wall_ns);
+        let fired = Alert {
+            rule: "Hot".to_owned(),
+            labels: [("gpu", "3"), ("type", "x")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            state: State::Firing,
+            value: Some(91.0),
+            active_at_ms: 1,
+            fired_at_ms: Some(2),
+            resolved_at_ms: None,
+            severity: "critical".to_owned(),
+            summary: "3 is at 91".to_owned(),
+        };
+        let again = Alert { fired_at_ms: Some(7), ..fired.clone() };
+        let resolved = Alert { state: State::Resolved, resolved_at_ms: Some(5), ..fired.clone() };
+        for alert in [&fired, &fired, &resolved, &resolved, &again] {
+            assert!(is_said(&events, alert).await);
+        }
+        let said = events.history(Query { limit: 9, ..Query::default() }).await.unwrap();
+        let types: Vec<_> = said.iter().map(|one| &*one.labels["type"]).collect();
+        assert_eq!(types, ["alert_fired", "alert_resolved", "alert_fired"]);
+        assert_eq!((&*said[0].labels["gpu"], &*said[0].labels["alertname"]), ("3", "Hot"));
+        // Where they are closed it is not over with: who comes back says it.
+        events.close().await;
+        assert!(!is_said(&events, &Alert { fired_at_ms: Some(9), ..fired }).await);
     }
 }
