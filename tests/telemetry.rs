@@ -235,9 +235,7 @@ fn a_tail_follows_hosts_that_lag() {
 }
 
 /// A webhook that takes one post after another; what came, as JSON.
-fn webhook() -> (String, mpsc::Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+fn webhook(listener: TcpListener) -> mpsc::Receiver<Value> {
     let (told, came) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -258,49 +256,93 @@ fn webhook() -> (String, mpsc::Receiver<Value>) {
                 (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
-    (url, came)
+    came
+}
+
+/// Settings and the rule of these tests, with a target.
+fn alerting(dir: &Path, target: &str) -> String {
+    let rules = dir.join("rules.toml");
+    let rule = "[[rule]]\nname = \"Hot\"\nmetric = \"temperature\"\nby = [\"gpu\"]\nabove = 80\nwindow_s = 3600\n\
+        severity = \"critical\"\nsummary = \"{gpu} is at {value}\"\n";
+    std::fs::write(&rules, rule).unwrap();
+    format!("[alerts]\ninterval_ms = 1000\n{target}\nrules_file = \"{}\"\n", rules.display())
+}
+
+fn heat(role: &Role, value: f64) {
+    let record =
+        json!({"device_id": "d", "metric": "temperature", "value": value, "time": ago(0), "gpu_id": "3"});
+    ask(role, "POST", "/telemetry", &record.to_string()).unwrap();
+}
+
+/// So many events say that it fired.
+fn fired(role: &Role, count: usize) -> Value {
+    eventually(PATIENCE, "it is an event too", || {
+        let events = get(role, "/api/v1/events?type=alert_fired")?;
+        ensure!(events["events"].as_array().is_some_and(|all| all.len() == count), "{events}");
+        Ok(events)
+    })
+    .unwrap()
+}
+
+/// It is on disk that everybody was told everything.
+fn all_told(dir: &Path) {
+    eventually(PATIENCE, "nothing is owed", || {
+        let page: Value = serde_json::from_slice(&std::fs::read(dir.join("data/alerts.json"))?)?;
+        ensure!(page["owed"]["posts"].as_array().is_some_and(Vec::is_empty), "{page}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// An alert fires, is told by post and as an event, survives `kill -9` without being told again, and resolves.
 #[test]
 fn an_alert_is_told_once_over_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    let (url, came) = webhook();
-    let rules = dir.path().join("rules.toml");
-    let rule = "[[rule]]\nname = \"Hot\"\nmetric = \"temperature\"\nby = [\"gpu\"]\nabove = 80\nwindow_s = 3600\n\
-        severity = \"critical\"\nsummary = \"{gpu} is at {value}\"\n";
-    std::fs::write(&rules, rule).unwrap();
-    let settings = format!(
-        "[alerts]\ninterval_ms = 1000\nwebhooks = [\"{url}\"]\nrules_file = \"{}\"\n",
-        rules.display()
-    );
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings =
+        alerting(dir.path(), &format!("webhooks = [\"http://{}/hook\"]", listener.local_addr().unwrap()));
+    let came = webhook(listener);
     let role = receiver(dir.path(), &settings);
-    let post = |role: &Role, value: f64| {
-        let record =
-            json!({"device_id": "d", "metric": "temperature", "value": value, "time": ago(0), "gpu_id": "3"});
-        ask(role, "POST", "/telemetry", &record.to_string()).unwrap();
-    };
-    post(&role, 91.0);
+    heat(&role, 91.0);
     let told = came.recv_timeout(PATIENCE).unwrap();
     let alert = &told["alerts"][0];
     assert_eq!(
         (&alert["status"], &alert["annotations"]["summary"]),
         (&json!("firing"), &json!("3 is at 91"))
     );
-    let events = eventually(PATIENCE, "it is an event too", || {
-        let events = get(&role, "/api/v1/events?type=alert_fired")?;
-        ensure!(events["events"].as_array().is_some_and(|all| all.len() == 1), "{events}");
-        Ok(events)
-    })
-    .unwrap();
+    let events = fired(&role, 1);
     assert_eq!(events["events"][0]["labels"]["alertname"], "Hot");
+    all_told(dir.path());
     role.kill().unwrap();
     let role = receiver(dir.path(), &settings);
     let shown = get(&role, "/api/v1/alerts").unwrap();
     assert_eq!(shown["alerts"][0]["state"], "firing", "{shown}");
     assert!(came.recv_timeout(Duration::from_secs(4)).is_err(), "told twice");
-    post(&role, 60.0);
+    heat(&role, 60.0);
     let told = came.recv_timeout(PATIENCE).unwrap();
     assert_eq!(told["alerts"][0]["status"], "resolved");
+    assert_eq!(role.stop().unwrap(), Some(0));
+}
+
+/// A webhook that is down over a kill hears of it from who comes after, and not again after the next kill.
+#[test]
+fn a_webhook_that_was_down_over_a_kill_is_told_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there for now.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = alerting(dir.path(), &format!("webhooks = [\"http://{address}/hook\"]"));
+    let role = receiver(dir.path(), &settings);
+    heat(&role, 91.0);
+    fired(&role, 1);
+    role.kill().unwrap();
+    let came = webhook(TcpListener::bind(address).unwrap());
+    let role = receiver(dir.path(), &settings);
+    let told = came.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(told["alerts"][0]["annotations"]["summary"], "3 is at 91");
+    all_told(dir.path());
+    role.kill().unwrap();
+    let role = receiver(dir.path(), &settings);
+    assert!(came.recv_timeout(Duration::from_secs(4)).is_err(), "told twice");
+    fired(&role, 1);
     assert_eq!(role.stop().unwrap(), Some(0));
 }
