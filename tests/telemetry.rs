@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use sextant_tests::alertmanager::Alertmanager;
 use sextant_tests::role::{Role, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -344,5 +345,34 @@ fn a_webhook_that_was_down_over_a_kill_is_told_after_it() {
     let role = receiver(dir.path(), &settings);
     assert!(came.recv_timeout(Duration::from_secs(4)).is_err(), "told twice");
     fired(&role, 1);
+    assert_eq!(role.stop().unwrap(), Some(0));
+}
+
+/// What a real Alertmanager says of it: there while it fires, with its labels and words, and not behind its end.
+#[test]
+fn an_alertmanager_shows_what_fires_until_it_is_resolved() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Alertmanager::start(&dir.path().join("alertmanager")).unwrap();
+    let settings = alerting(dir.path(), &format!("alertmanagers = [\"{}\"]", manager.url()));
+    let role = receiver(dir.path(), &settings);
+    assert_eq!(manager.alerts().unwrap(), Vec::<Value>::new());
+    heat(&role, 91.0);
+    let shown = eventually(PATIENCE, "it is shown", || {
+        let alerts = manager.alerts()?;
+        ensure!(alerts.len() == 1, "{alerts:?}");
+        Ok(alerts[0].clone())
+    })
+    .unwrap();
+    assert_eq!(shown["labels"], json!({"alertname": "Hot", "gpu": "3", "severity": "critical"}));
+    assert_eq!(shown["annotations"], json!({"summary": "3 is at 91"}));
+    assert_eq!(shown["status"]["state"], "active");
+    // By itself it would end it after five minutes, not before.
+    heat(&role, 60.0);
+    eventually(PATIENCE, "it is resolved", || {
+        let alerts = manager.alerts()?;
+        ensure!(alerts.is_empty(), "{alerts:?}");
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(role.stop().unwrap(), Some(0));
 }

@@ -1,5 +1,6 @@
 //! Harness shared by the integration tests.
 
+pub mod alertmanager;
 pub mod bpftool;
 pub mod cpu;
 pub mod exposition;

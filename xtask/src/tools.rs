@@ -62,6 +62,7 @@ pub(crate) fn all(cache: &Cache) -> Result<Vec<Tool>> {
         Tool { variable: "SEXTANT_MARIADBD", path: database::mariadbd(cache)? },
         Tool { variable: "SEXTANT_NATS_SERVER", path: nats::server(cache)? },
         Tool { variable: "SEXTANT_PROMETHEUS", path: database::prometheus(cache)? },
+        Tool { variable: "SEXTANT_ALERTMANAGER", path: database::alertmanager(cache)? },
         Tool { variable: "SEXTANT_PROMETHEUS_3", path: newest::prometheus(cache)? },
         Tool { variable: "SEXTANT_VICTORIA_METRICS", path: newest::victoria_metrics(cache)? },
         Tool { variable: "SEXTANT_SEEKDB", path: python::script(cache, SEEKDB, "seekdb", RUN_SEEKDB)? },

@@ -1,4 +1,4 @@
-//! A database server, a load for it and a Prometheus: Debian's, unpacked beside their libraries, never installed.
+//! A database server, a load for it, a Prometheus and an Alertmanager: Debian's, unpacked beside their libraries, never installed.
 
 use std::path::PathBuf;
 
@@ -23,4 +23,10 @@ pub(super) fn sysbench(cache: &Cache) -> Result<PathBuf> {
 /// Where a Prometheus is that scrapes what the tests serve.
 pub(super) fn prometheus(cache: &Cache) -> Result<PathBuf> {
     Ok(private::programs(cache, "prometheus", &["prometheus"])?.join("prometheus"))
+}
+
+/// Where an Alertmanager is that the tests' receivers tell.
+pub(super) fn alertmanager(cache: &Cache) -> Result<PathBuf> {
+    let name = "prometheus-alertmanager";
+    Ok(private::programs(cache, name, &[name])?.join(name))
 }
