@@ -16,6 +16,7 @@ pub mod limit;
 mod metrics;
 pub mod remote;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,6 +149,24 @@ pub struct Found {
     pub labels: Labels,
     /// When its last sample is, ms since the epoch.
     pub last_ms: i64,
+}
+
+/// See [`Series::newest`].
+fn newest_of(found: Vec<Found>, by: &[&str]) -> Vec<Found> {
+    let mut newest: BTreeMap<Vec<String>, Found> = BTreeMap::new();
+    for one in found {
+        let value = |label: &&str| one.labels.get(label).unwrap_or_default().to_owned();
+        match newest.entry(by.iter().map(value).collect()) {
+            Entry::Vacant(none) => drop(none.insert(one)),
+            Entry::Occupied(mut known) => {
+                let (new, old) = (&one, known.get());
+                if (new.last_ms, &old.labels) > (old.last_ms, &new.labels) {
+                    known.insert(one);
+                }
+            }
+        }
+    }
+    newest.into_values().collect()
 }
 
 /// State of the store.
@@ -287,6 +306,24 @@ impl Series {
     /// As [`Series::read`].
     pub async fn find(&self, selection: &Selection, range: Range, limit: usize) -> Result<Vec<Found>, Error> {
         with!(self, engine => engine.find(selection, range, limit).await)
+    }
+
+    /// Of the series of a selection that share the values of the labels `by`, the one that was seen last (of several, the
+    /// first by labels); more than `limit` are an error.
+    ///
+    /// # Errors
+    /// As [`Series::read`].
+    pub async fn newest(
+        &self,
+        selection: &Selection,
+        range: Range,
+        by: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Found>, Error> {
+        match &self.engine {
+            Engine::Embedded(embedded) => embedded.newest(selection, range, by, limit).await,
+            Engine::Remote(remote) => Ok(newest_of(remote.find(selection, range, limit).await?, by)),
+        }
     }
 
     /// Names of labels on the days of a range.

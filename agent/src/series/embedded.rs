@@ -35,7 +35,9 @@ use self::gather::Gather;
 use self::index::Conditions;
 use self::open::Open;
 use self::shelf::{DAY_MS, Shelf};
-use super::{Appended, Brought, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock};
+use super::{
+    Appended, Brought, Error, Found, MAX_AHEAD_MS, Metrics, Query, Refused, Status, WallClock, newest_of,
+};
 use crate::domain::series::{Range, Sample, Selection, SeriesSamples};
 
 /// Directory of the days inside the data directory.
@@ -242,6 +244,33 @@ impl Embedded {
         }
         let found = all.into_iter().map(|(labels, last_ms)| Found { labels: (*labels).clone(), last_ms });
         Ok(found.collect())
+    }
+
+    /// See [`super::Series::newest`].
+    ///
+    /// # Errors
+    /// Those of [`Self::find`].
+    pub async fn newest(
+        &self,
+        selection: &Selection,
+        range: Range,
+        by: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Found>, Error> {
+        let conditions = Conditions::of(selection)?;
+        let mut newest = Vec::new();
+        for number in self.days_within(range)? {
+            let (conditions, by_owned) = (conditions.clone(), by.iter().map(ToString::to_string).collect());
+            let of_day =
+                self.ask(number, |reply| Command::Newest { conditions, by: by_owned, reply }).await?;
+            let found = of_day.into_iter().flatten();
+            newest.extend(found.map(|(labels, last_ms)| Found { labels: (*labels).clone(), last_ms }));
+            newest = newest_of(newest, by);
+            if newest.len() > limit {
+                return Err(Error::TooMuch { what: "series", limit });
+            }
+        }
+        Ok(newest)
     }
 
     /// Names of labels on the days of a range.

@@ -192,21 +192,14 @@ async fn seen(receiver: &ReceiverState, asked: Asked) -> Result<Vec<wire::Gpu>, 
     let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), DAY_MS)?;
     let selection = Selection::default().and(UUID, Operator::NotEqual, "");
     let _turn = receiver.series.room.turn().await?;
-    let mut found = receiver.series.series.find(&selection, range, MAX_SERIES * 10).await?;
+    // A GPU has a series for each metric, and one more for each pod that used it.
+    let by = ["Hostname", UUID];
+    let mut found = receiver.series.series.newest(&selection, range, &by, MAX_SERIES * 10).await?;
     if found.is_empty() && asked.start().is_none() {
         let always = Range { from_ms: 0, ..range };
-        found = receiver.series.series.find(&selection, always, MAX_SERIES * 10).await?;
+        found = receiver.series.series.newest(&selection, always, &by, MAX_SERIES * 10).await?;
     }
-    let mut newest: BTreeMap<(String, String), (i64, Labels)> = BTreeMap::new();
-    for one in found {
-        let label = |name| one.labels.get(name).unwrap_or_default().to_owned();
-        let key = (label("Hostname"), label(UUID));
-        let known = newest.entry(key).or_insert_with(|| (one.last_ms, one.labels.clone()));
-        if known.0 < one.last_ms {
-            *known = (one.last_ms, one.labels);
-        }
-    }
-    let gpus: BTreeSet<_> = newest.into_values().map(|(last_ms, labels)| gpu(&labels, last_ms)).collect();
+    let gpus: BTreeSet<_> = found.into_iter().map(|one| gpu(&one.labels, one.last_ms)).collect();
     Ok(gpus.into_iter().collect())
 }
 

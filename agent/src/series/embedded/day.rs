@@ -38,6 +38,12 @@ pub(super) enum Command {
         conditions: Conditions,
         reply: oneshot::Sender<Result<FoundSeries, Error>>,
     },
+    /// Of those that share the values of some labels, the last.
+    Newest {
+        conditions: Conditions,
+        by: Vec<String>,
+        reply: oneshot::Sender<Result<FoundSeries, Error>>,
+    },
     LabelNames {
         reply: oneshot::Sender<Result<BTreeSet<String>, Error>>,
     },

@@ -125,6 +125,20 @@ impl Index {
         }
     }
 
+    /// Of the series that fulfil all conditions and share the values of some labels, the one that was seen last; of several,
+    /// the first by labels.
+    pub(super) fn newest(&self, conditions: &Conditions, by: &[String]) -> Vec<&Entry> {
+        let mut newest: HashMap<Vec<&str>, &Entry> = HashMap::new();
+        for entry in self.select(conditions).into_iter().filter_map(|number| self.get(number)) {
+            let values = by.iter().map(|label| entry.labels.get(label).unwrap_or_default()).collect();
+            let known = newest.entry(values).or_insert(entry);
+            if (entry.last_ms, &known.labels) > (known.last_ms, &entry.labels) {
+                *known = entry;
+            }
+        }
+        newest.into_values().collect()
+    }
+
     /// Names of labels.
     pub(super) fn label_names(&self) -> BTreeSet<String> {
         self.values.keys().map(ToString::to_string).collect()

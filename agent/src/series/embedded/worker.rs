@@ -137,6 +137,13 @@ impl Worker {
                 });
                 let _gone = reply.send(found);
             }
+            Command::Newest { conditions, by, reply } => {
+                let newest = self.known().map(|index| {
+                    let entries = index.newest(&conditions, &by).into_iter();
+                    entries.map(|entry| (Arc::clone(&entry.labels), entry.last_ms)).collect()
+                });
+                let _gone = reply.send(newest);
+            }
             Command::LabelNames { reply } => drop(reply.send(self.known().map(Index::label_names))),
             Command::LabelValues { name, conditions, reply } => {
                 let _gone = reply.send(self.known().map(|index| index.label_values(&name, &conditions)));

@@ -118,3 +118,25 @@ async fn a_question_has_its_limits_and_no_half_an_answer() {
     let backwards = Range { from_ms: NOW_MS, to_ms: NOW_MS - 1 };
     assert_eq!(engine.read(&question(Selection::default(), backwards)).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn of_series_that_share_a_label_the_newest_is_told_over_days() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).await;
+    let at = |series, at_ms| one(series, at_ms, 1.0);
+    // By `third`: 0 and 3 and 6, 1 and 4, 2.
+    engine.append_of("a", vec![at(0, NOW_MS - 5), at(1, NOW_MS - 5), at(2, NOW_MS - DAY_MS)]).await.unwrap();
+    engine.append_of("a", vec![at(3, NOW_MS - 4), at(4, NOW_MS - DAY_MS), at(6, NOW_MS - 4)]).await.unwrap();
+    let newest = engine.newest(&Selection::default(), ALWAYS, &["third"], 3).await.unwrap();
+    let of = |series, last_ms| Found { labels: labels(series), last_ms };
+    // Of two of one time the first by labels: `even` is before `odd`.
+    assert_eq!(newest, [of(6, NOW_MS - 4), of(1, NOW_MS - 5), of(2, NOW_MS - DAY_MS)]);
+    let found = engine.find(&Selection::default(), ALWAYS, 100).await.unwrap();
+    assert_eq!(newest_of(found, &["third"]), newest, "as any other store is asked");
+    let today = Range { from_ms: NOW_MS - 10, to_ms: NOW_MS };
+    assert_eq!(engine.newest(&Selection::metric("odd"), today, &["third"], 3).await.unwrap().len(), 2);
+    assert!(matches!(
+        engine.newest(&Selection::default(), ALWAYS, &["third"], 2).await,
+        Err(Error::TooMuch { .. })
+    ));
+}
