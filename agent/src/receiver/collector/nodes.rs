@@ -18,9 +18,10 @@ use crate::receiver::measured::measured;
 use crate::series::{Brought, Series};
 use crate::store::{Record, Status, Store};
 
-/// Records read at once, and their bytes: some hundred thousand samples.
-const PAGE_RECORDS: usize = 500;
-const PAGE_BYTES: usize = 8 << 20;
+/// Records read at once, and their bytes: with a commit of some milliseconds for each page, twenty thousand records a second
+/// and more. Their samples take ten times their bytes, and twice that while they are handed over.
+const PAGE_RECORDS: usize = 128;
+const PAGE_BYTES: usize = 2 << 20;
 
 /// Between two notes of how far it went: after a crash a second's records are read again.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
