@@ -11,6 +11,7 @@
     reason = "a benchmark starts its peer and prints"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -199,7 +200,8 @@ impl Peer {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut peer = Self(command.spawn().context("cannot start it")?);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while named(program) == before {
+        // Those of the peer before it may be on their way out: only one that was not there is its own.
+        while named(program).is_subset(&before) {
             if let Some(status) = peer.0.try_wait()? {
                 let mut said = String::new();
                 peer.0.stderr.take().context("no stderr")?.read_to_string(&mut said)?;
@@ -213,9 +215,10 @@ impl Peer {
     }
 }
 
-/// Loaded programs of this name.
-fn named(name: &str) -> usize {
-    loaded_programs().flatten().filter(|info| info.name_as_str() == Some(name)).count()
+/// Ids of the loaded programs of this name.
+fn named(name: &str) -> BTreeSet<u32> {
+    let named = loaded_programs().flatten().filter(|info| info.name_as_str() == Some(name));
+    named.map(|info| info.id()).collect()
 }
 
 impl Drop for Peer {
