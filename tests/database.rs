@@ -240,14 +240,27 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A running seekdb and its port. It takes no port 0, and a port that was free is somebody's connection a moment later now
+/// and then: it is started again with another one.
+fn seekdb(dir: &Path) -> (Killed, String) {
+    for n in 0..3 {
+        let port = free_port();
+        let mut seekdb = Command::new(tool("SEXTANT_SEEKDB", "seekdb"));
+        seekdb.arg(dir.join(n.to_string())).arg(port.to_string()).current_dir(dir);
+        let seekdb = seekdb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let seekdb = Killed(seekdb.unwrap());
+        let listens = eventually(PATIENCE / 2, "it listens", || Ok(TcpStream::connect(("127.0.0.1", port))?));
+        if listens.is_ok() {
+            return (seekdb, port.to_string());
+        }
+    }
+    panic!("seekdb does not listen, whatever its port")
+}
+
 #[test]
 fn a_database_of_oceanbases_family_tells_of_itself_and_its_tenant() {
     let data = tempfile::tempdir().unwrap();
-    let port = free_port().to_string();
-    let mut seekdb = Command::new(tool("SEXTANT_SEEKDB", "seekdb"));
-    seekdb.arg(data.path().join("db")).arg(&port).current_dir(data.path());
-    let _seekdb =
-        Killed(seekdb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let (_seekdb, port) = seekdb(data.path());
     let dir = tempfile::tempdir().unwrap();
     let receiver = receiver(dir.path());
     let variables = [("OB_HOST", "127.0.0.1"), ("OB_PORT", &port)];
