@@ -243,18 +243,16 @@ fn free_port() -> u16 {
 /// A running seekdb and its port. It takes no port 0, and a port that was free is somebody's connection a moment later now
 /// and then: it is started again with another one.
 fn seekdb(dir: &Path) -> (Killed, String) {
-    for n in 0..3 {
+    let start = |n: u32| {
         let port = free_port();
         let mut seekdb = Command::new(tool("SEXTANT_SEEKDB", "seekdb"));
         seekdb.arg(dir.join(n.to_string())).arg(port.to_string()).current_dir(dir);
         let seekdb = seekdb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let seekdb = Killed(seekdb.unwrap());
         let listens = eventually(PATIENCE / 2, "it listens", || Ok(TcpStream::connect(("127.0.0.1", port))?));
-        if listens.is_ok() {
-            return (seekdb, port.to_string());
-        }
-    }
-    panic!("seekdb does not listen, whatever its port")
+        listens.is_ok().then(|| (seekdb, port.to_string()))
+    };
+    (0..3).find_map(start).unwrap()
 }
 
 #[test]

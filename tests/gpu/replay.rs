@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sextant_tests::role::{Role, eventually, sextant};
 
 use crate::http::{ask, drain, take};
@@ -148,8 +148,12 @@ fn realtime_takes_as_long_as_the_file() {
 #[test]
 fn a_full_queue_is_waited_for_and_nothing_is_skipped_or_doubled() {
     let dir = tempfile::tempdir().unwrap();
-    // Without a consumer 4 partitions hold 4,000 rows, and a batch is 1,000.
+    // For a group that reads nothing 4 partitions hold 4,000 rows, and a batch is 1,000.
     let receiver = Role::start("receiver", dir.path(), &["--queue-size", "1000"]).unwrap();
+    let first =
+        json!({"metric": "m", "value": 1, "time": "2025-07-18T20:00:00Z", "uuid": "first"}).to_string();
+    assert_eq!(ask("POST", &format!("{}/telemetry", receiver.url), &first).unwrap().0, 200);
+    assert_eq!(take(&receiver, "check").len(), 1, "from now on what comes waits for it");
     let path = file(dir.path(), 300, 40, "");
     let mut child = command(&path, &receiver.url, &["--rate", "max"]).spawn().unwrap();
     let mut values = BTreeSet::new();
