@@ -18,8 +18,8 @@ use crate::receiver::measured::measured;
 use crate::series::{Brought, Series};
 use crate::store::{Record, Status, Store};
 
-/// Records read at once, and their bytes: with a commit of some milliseconds for each page, twenty thousand records a second
-/// and more. Their samples take ten times their bytes, and twice that while they are handed over.
+/// Records read at once, and their bytes: enough to share a commit's sync. With their labels their samples take several
+/// times that in memory, and once more while they are handed over.
 const PAGE_RECORDS: usize = 128;
 const PAGE_BYTES: usize = 2 << 20;
 
