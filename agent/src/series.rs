@@ -16,8 +16,8 @@ pub mod limit;
 mod metrics;
 pub mod remote;
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -146,27 +146,25 @@ impl From<limit::Over> for Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Which.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// When its last sample is, ms since the epoch.
     pub last_ms: i64,
 }
 
 /// See [`Series::newest`].
-fn newest_of(found: Vec<Found>, by: &[&str]) -> Vec<Found> {
-    let mut newest: BTreeMap<Vec<String>, Found> = BTreeMap::new();
+fn newest_of(found: &[Found], by: &[&str]) -> Vec<Found> {
+    fn rank(one: &Found) -> (i64, Reverse<(&str, &Labels)>) {
+        (one.last_ms, Reverse((one.labels.metric(), &one.labels)))
+    }
+    let mut newest: HashMap<Vec<&str>, &Found> = HashMap::new();
     for one in found {
-        let value = |label: &&str| one.labels.get(label).unwrap_or_default().to_owned();
-        match newest.entry(by.iter().map(value).collect()) {
-            Entry::Vacant(none) => drop(none.insert(one)),
-            Entry::Occupied(mut known) => {
-                let (new, old) = (&one, known.get());
-                if (new.last_ms, &old.labels) > (old.last_ms, &new.labels) {
-                    known.insert(one);
-                }
-            }
+        let values = by.iter().map(|label| one.labels.get(label).unwrap_or_default()).collect();
+        let known = newest.entry(values).or_insert(one);
+        if rank(one) > rank(known) {
+            *known = one;
         }
     }
-    newest.into_values().collect()
+    newest.into_values().cloned().collect()
 }
 
 /// State of the store.
@@ -309,7 +307,7 @@ impl Series {
     }
 
     /// Of the series of a selection that share the values of the labels `by`, the one that was seen last (of several, the
-    /// first by labels); more than `limit` are an error.
+    /// first by metric and labels), in any order; more than `limit` are an error.
     ///
     /// # Errors
     /// As [`Series::read`].
@@ -322,7 +320,7 @@ impl Series {
     ) -> Result<Vec<Found>, Error> {
         match &self.engine {
             Engine::Embedded(embedded) => embedded.newest(selection, range, by, limit).await,
-            Engine::Remote(remote) => Ok(newest_of(remote.find(selection, range, limit).await?, by)),
+            Engine::Remote(remote) => Ok(newest_of(&remote.find(selection, range, limit).await?, by)),
         }
     }
 

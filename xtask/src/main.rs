@@ -12,6 +12,7 @@ mod cache;
 mod debian;
 mod deny;
 mod ebpf;
+mod failures;
 mod fetch;
 mod fuzz;
 mod openapi;

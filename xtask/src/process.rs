@@ -1,10 +1,13 @@
 //! Starting other programs: every failure names the program, its end and its last words.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::failures::Failures;
 
 /// Runs a command to its end, silent unless it fails.
 pub(crate) fn quiet(command: &mut Command) -> Result<()> {
@@ -27,6 +30,25 @@ pub(crate) fn shown(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).status().with_context(|| missing(command))?;
     if !status.success() {
         bail!("`{}` failed ({status})", line(command));
+    }
+    Ok(())
+}
+
+/// Runs a test program to its end with its output on the terminal; what failed is said again in the error.
+pub(crate) fn tested(command: &mut Command) -> Result<()> {
+    let mut failures = Failures::default();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| missing(command))?;
+    let output = child.stdout.take().context("the output is not a pipe")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        failures.line(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{}` failed ({status})\n{failures}", line(command));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
-use crate::process::shown;
+use crate::process::{shown, tested};
 use crate::{deny, ebpf, openapi, tools, vm};
 
 /// Run every test there is.
@@ -74,6 +74,9 @@ fn report(done: &[(&Step, Duration, Result<()>)]) -> u8 {
         let word = if result.is_ok() { "ok    " } else { "FAILED" };
         eprintln!("{word} {:<10} {:>4} s", step.name, took.as_secs());
     }
+    for (step, error) in done.iter().filter_map(|(step, _, result)| Some((step, result.as_ref().err()?))) {
+        eprintln!("\n━━ {} failed: {error:#}", step.name);
+    }
     let failed = done.iter().filter(|(.., result)| result.is_err()).count();
     println!("{} passed, {failed} failed", done.len() - failed);
     if failed == 0 && !done.is_empty() { 0 } else { 1 }
@@ -97,7 +100,7 @@ fn test() -> Result<()> {
     cargo(&["build", "--quiet", "--package", "sextant"])?;
     // Noted in the cache, where the packaging tests look for them.
     tools::all(&Cache::open()?)?;
-    cargo(&["test", "--quiet", "--no-fail-fast"])
+    tested(Command::new(env!("CARGO")).args(["test", "--quiet", "--no-fail-fast"]))
 }
 
 /// For those who read the code: private items are documented too, and linked to.

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
+use crate::failures::Failures;
 pub(crate) use guest::{End, Job, quote};
 use kernel::Kernel;
 
@@ -91,14 +92,15 @@ pub(crate) fn main(args: Args) -> Result<u8> {
     match args.verb {
         Verb::Fetch => fetch(&cache),
         Verb::Run(run) => self::run(&cache, run),
-        Verb::Test(test) => self::test(&cache, &test),
+        Verb::Test(test) => self::test(&cache, &test).map(Outcome::said),
     }
 }
 
 /// Every test that needs a sched_ext kernel, on every kernel that is tested.
 pub(crate) fn test_all() -> Result<()> {
-    let status = test(&Cache::open()?, &Test { kernel: ALL.to_owned(), filter: Vec::new() })?;
-    anyhow::ensure!(status == 0, "a test in the virtual machine failed (status {status})");
+    let Outcome { status, failures } =
+        test(&Cache::open()?, &Test { kernel: ALL.to_owned(), filter: Vec::new() })?;
+    anyhow::ensure!(status == 0, "a test in the virtual machine failed (status {status})\n{failures}");
     Ok(())
 }
 
@@ -116,7 +118,7 @@ pub(crate) fn serve(kernel: &str, script: &str, forward: Vec<(u16, u16)>) -> Res
         limit: None,
     };
     stage.give(&mut job);
-    on_each(&cache, kernel, &job)
+    Ok(on_each(&cache, kernel, &job)?.status)
 }
 
 pub(crate) fn fetch(cache: &Cache) -> Result<u8> {
@@ -148,13 +150,13 @@ fn run(cache: &Cache, args: Run) -> Result<u8> {
     if let Some(stage) = &stage {
         stage.give(&mut job);
     }
-    on_each(cache, &args.kernel, &job)
+    Ok(on_each(cache, &args.kernel, &job)?.status)
 }
 
-fn test(cache: &Cache, args: &Test) -> Result<u8> {
+fn test(cache: &Cache, args: &Test) -> Result<Outcome> {
     let mut stage = stage::Stage::new(cache)?;
     stage.add_tests()?;
-    let mut result = 0;
+    let mut outcome = Outcome::default();
     for part in parts(args) {
         let mut job = Job {
             // One scheduler at a time is all that a kernel takes.
@@ -168,10 +170,32 @@ fn test(cache: &Cache, args: &Test) -> Result<u8> {
             limit: Some(Duration::from_secs(2_700)),
         };
         stage.give(&mut job);
-        let status = on_each(cache, part.kernels, &job)?;
-        result = if result == 0 { status } else { result };
+        outcome.add("", on_each(cache, part.kernels, &job)?);
     }
-    Ok(result)
+    Ok(outcome)
+}
+
+/// How one machine ended, or several.
+#[derive(Default)]
+struct Outcome {
+    /// The first that is not 0.
+    status: u8,
+    failures: Failures,
+}
+
+impl Outcome {
+    fn add(&mut self, label: &str, other: Self) {
+        self.status = if self.status == 0 { other.status } else { self.status };
+        self.failures.add(label, other.failures);
+    }
+
+    /// The status, after the failures of all machines were said once more.
+    fn said(self) -> u8 {
+        if !self.failures.is_empty() {
+            eprintln!("\n━━ failed\n{}", self.failures);
+        }
+        self.status
+    }
 }
 
 /// Tests that run in one machine, or in one for each kernel.
@@ -201,7 +225,7 @@ fn parts(args: &Test) -> Vec<Part<'_>> {
 }
 
 /// Runs the job on the kernel, or the kernels, that were asked for; the first status that is not 0 is the result.
-pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
+fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<Outcome> {
     let series = if kernels == ALL { kernel::WANTED.to_vec() } else { vec![kernels] };
     let mut wanted = Vec::<Kernel>::new();
     for series in series {
@@ -216,7 +240,7 @@ pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
     );
     // Side by side: an emulated machine keeps one core busy, and most have two.
     let several = wanted.len() > 1;
-    let statuses = std::thread::scope(|scope| {
+    let ends = std::thread::scope(|scope| {
         let machines: Vec<_> = wanted
             .iter()
             .map(|kernel| {
@@ -225,19 +249,19 @@ pub(crate) fn on_each(cache: &Cache, kernels: &str, job: &Job) -> Result<u8> {
             .collect();
         machines.into_iter().map(|machine| machine.join()).collect::<Vec<_>>()
     });
-    let mut result = 0;
-    for status in statuses {
-        let status = status.unwrap_or_else(|_| bail!("a machine's thread panicked"))?;
-        result = if result == 0 { status } else { result };
+    let mut outcome = Outcome::default();
+    for (kernel, end) in wanted.iter().zip(ends) {
+        let end = end.unwrap_or_else(|_| bail!("a machine's thread panicked"))?;
+        outcome.add(&format!("{} ", kernel.version), end);
     }
-    Ok(result)
+    Ok(outcome)
 }
 
-fn boot(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>) -> Result<u8> {
+fn boot(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>) -> Result<Outcome> {
     eprintln!("vm: booting {}", kernel.version);
-    let End { status, took } = guest::run(cache, kernel, job, label)?;
+    let End { status, took, failures } = guest::run(cache, kernel, job, label)?;
     eprintln!("vm: {} ended with status {status} after {:.1} s", kernel.version, took.as_secs_f64());
-    Ok(status)
+    Ok(Outcome { status, failures })
 }
 
 fn forward(text: &str) -> Result<(u16, u16)> {

@@ -9,6 +9,7 @@
 //! A day that nobody needs is closed; what is older than is kept goes with its file.
 
 mod chunk;
+mod conditions;
 mod config;
 mod day;
 mod gather;
@@ -29,10 +30,10 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use tracing::warn;
 
+use self::conditions::Conditions;
 pub use self::config::Config;
 use self::day::Command;
 use self::gather::Gather;
-use self::index::Conditions;
 use self::open::Open;
 use self::shelf::{DAY_MS, Shelf};
 use super::{
@@ -242,7 +243,7 @@ impl Embedded {
                 }
             }
         }
-        let found = all.into_iter().map(|(labels, last_ms)| Found { labels: (*labels).clone(), last_ms });
+        let found = all.into_iter().map(|(labels, last_ms)| Found { labels, last_ms });
         Ok(found.collect())
     }
 
@@ -263,9 +264,11 @@ impl Embedded {
             let (conditions, by_owned) = (conditions.clone(), by.iter().map(ToString::to_string).collect());
             let of_day =
                 self.ask(number, |reply| Command::Newest { conditions, by: by_owned, reply }).await?;
-            let found = of_day.into_iter().flatten();
-            newest.extend(found.map(|(labels, last_ms)| Found { labels: (*labels).clone(), last_ms }));
-            newest = newest_of(newest, by);
+            let others = !newest.is_empty();
+            newest.extend(of_day.into_iter().flatten().map(|(labels, last_ms)| Found { labels, last_ms }));
+            if others {
+                newest = newest_of(&newest, by);
+            }
             if newest.len() > limit {
                 return Err(Error::TooMuch { what: "series", limit });
             }

@@ -22,6 +22,7 @@ use super::kernel::Kernel;
 use super::tools::{Tree, ext4};
 use super::{qemu, rootfs, scratch};
 use crate::cache::Cache;
+use crate::failures::Failures;
 use crate::process;
 
 /// The status of a guest that reported none, as `timeout` and container engines use it.
@@ -51,6 +52,8 @@ pub(crate) struct End {
     pub(crate) status: u8,
     /// From QEMU's start to its end.
     pub(crate) took: Duration,
+    /// The tests that failed, where the script was one.
+    pub(crate) failures: Failures,
 }
 
 /// Boots `kernel`, runs the job, copies its output to standard output while it comes; by lines that begin with `label`,
@@ -94,9 +97,10 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>
         .spawn()
         .context("cannot start QEMU")?;
     let output = child.stdout.take().context("QEMU's output is not a pipe")?;
+    let mut failures = Failures::default();
     match label {
-        Some(label) => copy_lines(output, label)?,
-        None => copy_live(output)?,
+        Some(label) => copy_lines(output, label, &mut failures)?,
+        None => copy_live(output, &mut failures)?,
     }
     let ended = child.wait()?;
     let took = begin.elapsed();
@@ -114,7 +118,7 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>
             process::quiet(Command::new("tar").arg("-xf").arg(dir.join("out.raw")).arg("-C").arg(out));
         unpack.context("the guest's files did not come back")?;
     }
-    Ok(End { status, took })
+    Ok(End { status, took, failures })
 }
 
 fn initramfs(tools: &Tree, kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
@@ -154,23 +158,34 @@ pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn copy_lines(output: impl Read, label: &str) -> Result<()> {
+fn copy_lines(output: impl Read, label: &str, failures: &mut Failures) -> Result<()> {
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the guest's output")?;
-        writeln!(std::io::stdout(), "{label} | {}", String::from_utf8_lossy(&line))?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{label} | {line}")?;
+        failures.line(&line);
     }
     Ok(())
 }
 
-fn copy_live(mut output: impl Read) -> Result<()> {
+/// Bytes as they come, for a person in front of it.
+fn copy_live(mut output: impl Read, failures: &mut Failures) -> Result<()> {
     let mut terminal = std::io::stdout().lock();
     let mut buffer = [0; 8192];
+    let mut line = Vec::new();
     loop {
-        match output.read(&mut buffer).context("cannot read the guest's output")? {
-            0 => return Ok(()),
-            count => {
-                terminal.write_all(&buffer[..count])?;
-                terminal.flush()?;
+        let count = output.read(&mut buffer).context("cannot read the guest's output")?;
+        if count == 0 {
+            return Ok(());
+        }
+        terminal.write_all(&buffer[..count])?;
+        terminal.flush()?;
+        for &byte in &buffer[..count] {
+            match byte {
+                b'\n' => failures.line(&String::from_utf8_lossy(&std::mem::take(&mut line))),
+                // No line of a test's failure is longer; what follows is not looked at.
+                _ if line.len() < 4096 => line.push(byte),
+                _ => {}
             }
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Errors are `{"error","message"}`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -199,8 +199,9 @@ async fn seen(receiver: &ReceiverState, asked: Asked) -> Result<Vec<wire::Gpu>, 
         let always = Range { from_ms: 0, ..range };
         found = receiver.series.series.newest(&selection, always, &by, MAX_SERIES * 10).await?;
     }
-    let gpus: BTreeSet<_> = found.into_iter().map(|one| gpu(&one.labels, one.last_ms)).collect();
-    Ok(gpus.into_iter().collect())
+    let mut gpus: Vec<_> = found.into_iter().map(|one| gpu(&one.labels, one.last_ms)).collect();
+    gpus.sort_unstable();
+    Ok(gpus)
 }
 
 fn gpu(labels: &Labels, last_ms: i64) -> wire::Gpu {

@@ -9,7 +9,7 @@ use redb::ReadTransaction;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::index::Conditions;
+use super::conditions::Conditions;
 #[cfg(test)]
 use super::table::Totals;
 use super::worker::Worker;

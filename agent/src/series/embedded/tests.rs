@@ -174,7 +174,7 @@ async fn run(steps: Vec<Step>) {
     }
     let found = engine.find(&Selection::default(), ALWAYS, 100).await.unwrap();
     let last = |series: &u8| model.get(series).and_then(|samples| samples.keys().last().copied());
-    let known: BTreeMap<_, _> = model.keys().map(|n| (labels(*n), last(n).unwrap())).collect();
+    let known: BTreeMap<_, _> = model.keys().map(|n| (Arc::new(labels(*n)), last(n).unwrap())).collect();
     assert_eq!(
         found.into_iter().map(|found| (found.labels, found.last_ms)).collect::<BTreeMap<_, _>>(),
         known

@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::chunk::Row;
+use super::conditions::Conditions;
 use super::day::{Command, Selected, Snapshot};
 use super::head::Head;
-use super::index::{Conditions, Index, Limits};
+use super::index::{Index, Limits};
 use super::table::{self, Commit, Totals};
 use super::{Config, Health};
 use crate::disk;

@@ -10,6 +10,7 @@
 //! costs what is stored and no steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -78,7 +79,7 @@ pub(super) async fn of(
         lasts.extend(answers.into_iter().flatten());
     }
     let found = |labels: Labels| {
-        lasts.get(&labels).map(|last_ms| Found { last_ms: *last_ms, labels: labels.clone() })
+        lasts.get(&labels).map(|last_ms| Found { last_ms: *last_ms, labels: Arc::new(labels) })
     };
     Ok(series.into_iter().filter_map(found).collect())
 }

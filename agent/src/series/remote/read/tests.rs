@@ -230,7 +230,7 @@ async fn directory(victoria: bool, times: fn(&str) -> Value) -> Reader {
 }
 
 fn found(metric: &str, a: &str, last_ms: i64) -> Found {
-    Found { labels: series(metric, &[("a", a)], &[]).labels, last_ms }
+    Found { labels: Arc::new(series(metric, &[("a", a)], &[]).labels), last_ms }
 }
 
 #[tokio::test]

@@ -1,0 +1,107 @@
+//! What failed in the output of test programs, kept while it passes: the gate says it again at its end, where the
+//! reader of a long log looks first.
+//!
+//! The form is libtest's: a line `---- NAME stdout ----` begins what a failed test said, the next of its kind or a line
+//! `failures:` ends it.
+
+use std::fmt;
+
+/// Enough for a panic's place and its message; the whole is further up in the output.
+const LINES: usize = 8;
+const LINE_BYTES: usize = 300;
+/// More tests than this fail for one reason, which the first of them say.
+const TESTS: usize = 20;
+
+/// Failed tests, each with the first of its words.
+#[derive(Default)]
+pub(crate) struct Failures {
+    tests: Vec<Failure>,
+    /// The lines are those of the newest test.
+    open: bool,
+    /// Tests past the limit.
+    more: usize,
+}
+
+struct Failure {
+    test: String,
+    words: Vec<String>,
+}
+
+impl Failures {
+    /// Looks at one line of a test program's output.
+    pub(crate) fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.open = self.tests.len() < TESTS;
+            if self.open {
+                self.tests.push(Failure { test: test.to_owned(), words: Vec::new() });
+            } else {
+                self.more += 1;
+            }
+        } else if line == "failures:" {
+            self.open = false;
+        } else if let Some(failure) = self.tests.last_mut().filter(|_| self.open)
+            && failure.words.len() < LINES
+            && !line.is_empty()
+        {
+            failure.words.push(line.chars().take(LINE_BYTES).collect());
+        }
+    }
+
+    /// Adds those of another program or machine, their names after `label`.
+    pub(crate) fn add(&mut self, label: &str, others: Self) {
+        self.more += others.more;
+        self.tests.extend(
+            others
+                .tests
+                .into_iter()
+                .map(|it| Failure { test: format!("{label}{}", it.test), words: it.words }),
+        );
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.tests.is_empty()
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.tests {
+            writeln!(out, "{}", failure.test)?;
+            for words in &failure.words {
+                writeln!(out, "    {words}")?;
+            }
+        }
+        if self.more > 0 {
+            writeln!(out, "and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failures;
+
+    #[test]
+    fn the_words_of_failed_tests_are_kept_and_nothing_else() {
+        let output = "running 3 tests\n.F.\nfailures:\n\n---- a::b stdout ----\n\nthread 'a::b' panicked at x.rs:1:2:\n\
+                      seen 4\n\n---- c stdout ----\nError: gone\n\nfailures:\n    a::b\n    c\n\ntest result: FAILED.\n";
+        let mut failures = Failures::default();
+        output.lines().for_each(|line| failures.line(line));
+        let expected = "a::b\n    thread 'a::b' panicked at x.rs:1:2:\n    seen 4\nc\n    Error: gone\n";
+        assert_eq!(failures.to_string(), expected);
+    }
+
+    #[test]
+    fn a_hundred_failures_are_counted_and_not_all_kept() {
+        let mut failures = Failures::default();
+        for test in 0..100 {
+            failures.line(&format!("---- t{test} stdout ----"));
+            (0..50).for_each(|_| failures.line("words"));
+        }
+        let text = failures.to_string();
+        assert_eq!(text.lines().count(), 20 * 9 + 1);
+        assert!(text.ends_with("and 80 more\n"), "{text}");
+    }
+}
