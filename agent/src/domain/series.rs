@@ -5,6 +5,7 @@
 //! they are written unquoted into expositions and into other stores' queries.
 
 use std::fmt;
+use std::sync::Arc;
 
 mod bucket;
 mod select;
@@ -113,7 +114,7 @@ impl std::error::Error for LabelError {}
 
 /// The labels of one series, by name; none is empty, none is there twice, one is the metric's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
     /// A metric with labels in any order; an empty value is no label, as everywhere in this data model.
@@ -122,10 +123,10 @@ impl Labels {
     /// [`LabelError`].
     pub fn new<N, V>(metric: &str, labels: impl IntoIterator<Item = (N, V)>) -> Result<Self, LabelError>
     where
-        N: Into<Box<str>>,
-        V: Into<Box<str>>,
+        N: Into<Arc<str>>,
+        V: Into<Arc<str>>,
     {
-        let name: (Box<str>, Box<str>) = (NAME.into(), metric.into());
+        let name: (Arc<str>, Arc<str>) = (NAME.into(), metric.into());
         let labels = labels.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self::from_pairs(std::iter::once(name).chain(labels).collect())
     }
@@ -137,7 +138,7 @@ impl Labels {
     /// [`LabelError`].
     pub fn from_pairs<T>(mut pairs: Vec<(T, T)>) -> Result<Self, LabelError>
     where
-        T: AsRef<str> + Into<Box<str>> + Ord,
+        T: AsRef<str> + Into<Arc<str>> + Ord,
     {
         pairs.retain(|(_, value)| !value.as_ref().is_empty());
         if pairs.len() > MAX_LABELS {
@@ -162,6 +163,12 @@ impl Labels {
             Some(metric) if !is_name(metric, true) => Err(LabelError::Name(cut(metric))),
             Some(_) => Ok(this),
         }
+    }
+
+    /// Of pairs that were [`Labels`] before, in their order.
+    #[must_use]
+    pub fn from_ordered(pairs: Box<[(Arc<str>, Arc<str>)]>) -> Self {
+        Self(pairs)
     }
 
     /// The metric's name.

@@ -17,6 +17,7 @@ mod head;
 mod index;
 mod open;
 mod shelf;
+mod symbols;
 mod table;
 mod worker;
 

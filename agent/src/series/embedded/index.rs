@@ -1,30 +1,49 @@
 //! The series of one day in memory: by labels, by number, by each label's value.
+//!
+//! A hundred thousand series share most of their labels' names and values. Each text is here once, and a series is pairs of
+//! numbers of texts: a quarter of what its labels are elsewhere.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+
 use super::conditions::Conditions;
+use super::symbols::{Symbol, Symbols};
 use crate::domain::series::{Labels, NAME};
 use crate::series::{OURSELVES, Refused};
 
 /// A series.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) labels: Arc<Labels>,
-    /// Who brought it first.
-    pub(super) source: Arc<str>,
-    /// Its last sample's time, ms since the epoch.
-    pub(super) last_ms: i64,
+struct Entry {
+    /// Its labels in their order.
+    labels: Box<[(Symbol, Symbol)]>,
+    hash: u64,
+    source: u32,
+    last_ms: i64,
+}
+
+/// Who brought series first.
+#[derive(Debug)]
+struct Source {
+    name: Arc<str>,
+    series: usize,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: Vec<Entry>,
-    numbers: HashMap<Arc<Labels>, u32>,
-    values: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
-    of_source: HashMap<Arc<str>, usize>,
+    /// By labels.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
+    symbols: Symbols,
+    values: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
+    sources: Vec<Source>,
+    of_source: HashMap<Arc<str>, u32>,
 }
 
 /// How many series there may be.
@@ -39,31 +58,55 @@ impl Index {
         self.entries.len()
     }
 
-    pub(super) fn get(&self, number: u32) -> Option<&Entry> {
+    fn get(&self, number: u32) -> Option<&Entry> {
         self.entries.get(usize::try_from(number).ok()?)
     }
 
+    /// Which series this is.
+    pub(super) fn labels(&self, number: u32) -> Option<Labels> {
+        let text = |symbol| self.symbols.shared(symbol);
+        let pairs = self.get(number)?.labels.iter().map(|(name, value)| Some((text(*name)?, text(*value)?)));
+        Some(Labels::from_ordered(pairs.collect::<Option<_>>()?))
+    }
+
+    /// Who brought it first.
+    pub(super) fn source(&self, number: u32) -> Option<&str> {
+        let source = usize::try_from(self.get(number)?.source).ok()?;
+        self.sources.get(source).map(|source| &*source.name)
+    }
+
+    /// When its last sample is, ms since the epoch.
+    pub(super) fn last_ms(&self, number: u32) -> Option<i64> {
+        self.get(number).map(|entry| entry.last_ms)
+    }
+
     /// The number of a series; a new one has the next.
-    pub(super) fn number(&mut self, labels: Labels, source: &str, limits: Limits) -> Result<u32, Refused> {
-        if let Some(number) = self.numbers.get(&labels) {
+    pub(super) fn number(&mut self, labels: &Labels, source: &str, limits: Limits) -> Result<u32, Refused> {
+        let hash = self.hasher.hash_one(labels);
+        let known = self.numbers.find(hash, |number| self.is(*number, labels));
+        if let Some(number) = known {
             return Ok(*number);
         }
         let number = u32::try_from(self.entries.len()).map_err(|_| Refused::SeriesLimit)?;
         if self.entries.len() >= limits.all {
             return Err(Refused::SeriesLimit);
         }
-        let of_source = self.of_source.get(source).copied().unwrap_or(0);
-        if source != OURSELVES && of_source >= limits.of_source {
+        let source = self.source_number(source);
+        let of_source = self.sources.get(source).map_or(0, |source| source.series);
+        if self.sources.get(source).is_some_and(|source| &*source.name != OURSELVES)
+            && of_source >= limits.of_source
+        {
             return Err(Refused::SourceSeriesLimit);
         }
-        self.add(number, labels, source);
+        self.add(number, hash, labels, source);
         Ok(number)
     }
 
     /// The series that was stored under the next number.
-    pub(super) fn restore(&mut self, labels: Labels, source: &str, last_ms: i64) {
+    pub(super) fn restore(&mut self, labels: &Labels, source: &str, last_ms: i64) {
         if let Ok(number) = u32::try_from(self.entries.len()) {
-            self.add(number, labels, source);
+            let (hash, source) = (self.hasher.hash_one(labels), self.source_number(source));
+            self.add(number, hash, labels, source);
             self.seen(number, last_ms);
         }
     }
@@ -75,45 +118,73 @@ impl Index {
         }
     }
 
-    fn add(&mut self, number: u32, labels: Labels, source: &str) {
-        let (source, count) = match self.of_source.get_key_value(source) {
-            Some((known, count)) => (Arc::clone(known), count + 1),
-            None => (Arc::from(source), 1),
-        };
-        self.of_source.insert(Arc::clone(&source), count);
-        let labels = Arc::new(labels);
-        for (name, value) in labels.iter() {
-            if !self.values.contains_key(name) {
-                self.values.insert(name.into(), BTreeMap::new());
-            }
-            let Some(values) = self.values.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                Some(numbers) => numbers.push(number),
-                None => drop(values.insert(value.into(), vec![number])),
-            }
+    fn is(&self, number: u32, labels: &Labels) -> bool {
+        self.get(number).is_some_and(|entry| self.texts(entry).eq(labels.iter()))
+    }
+
+    /// A series' labels, in their order.
+    fn texts<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (&'a str, &'a str)> {
+        entry.labels.iter().map(|(name, value)| (self.symbols.text(*name), self.symbols.text(*value)))
+    }
+
+    fn source_number(&mut self, name: &str) -> usize {
+        if let Some(number) = self.of_source.get(name) {
+            return usize::try_from(*number).unwrap_or(usize::MAX);
         }
-        self.numbers.insert(Arc::clone(&labels), number);
-        self.entries.push(Entry { labels, source, last_ms: i64::MIN });
+        let (name, number) = (Arc::<str>::from(name), self.sources.len());
+        self.of_source.insert(Arc::clone(&name), u32::try_from(number).unwrap_or(u32::MAX));
+        self.sources.push(Source { name, series: 0 });
+        number
+    }
+
+    fn add(&mut self, number: u32, hash: u64, labels: &Labels, source: usize) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.series += 1;
+        }
+        let mut pairs = Vec::with_capacity(labels.iter().len());
+        for (name, value) in labels.iter() {
+            let (name, value) = (self.symbols.of(name), self.symbols.of(value));
+            let (Some(label), Some(text)) = (self.symbols.shared(name), self.symbols.shared(value)) else {
+                continue;
+            };
+            self.values.entry(label).or_default().entry(text).or_default().push(number);
+            pairs.push((name, value));
+        }
+        let entries = &self.entries;
+        let hash_of = |number: &u32| {
+            usize::try_from(*number).ok().and_then(|number| entries.get(number)).map_or(0, |entry| entry.hash)
+        };
+        self.numbers.insert_unique(hash, number, hash_of);
+        let source = u32::try_from(source).unwrap_or(u32::MAX);
+        self.entries.push(Entry { labels: pairs.into(), hash, source, last_ms: i64::MIN });
     }
 
     /// Numbers of the series that fulfil all conditions, ascending.
     pub(super) fn select(&self, conditions: &Conditions) -> Vec<u32> {
-        let of_value = |(label, value): &(String, String)| {
-            self.values.get(label.as_str()).and_then(|values| values.get(value.as_str()))
-        };
-        let fits = |number: &u32| self.get(*number).is_some_and(|entry| conditions.fit(&entry.labels));
         let mut fewest: Option<&[u32]> = None;
-        for equal in conditions.equal() {
-            match of_value(equal) {
-                None => return Vec::new(),
-                Some(some) => {
-                    if fewest.is_none_or(|fewest| some.len() < fewest.len()) {
-                        fewest = Some(some);
-                    }
-                }
+        let mut equal = Vec::new();
+        for (label, value) in conditions.equal() {
+            let known = self.values.get(label.as_str()).and_then(|values| values.get(value.as_str()));
+            // A text that no series has fits none.
+            let (Some(some), Some(label), Some(value)) =
+                (known, self.symbols.find(label), self.symbols.find(value))
+            else {
+                return Vec::new();
+            };
+            equal.push((label, value));
+            if fewest.is_none_or(|fewest| some.len() < fewest.len()) {
+                fewest = Some(some);
             }
         }
         if let Some(numbers) = fewest {
+            let others: Vec<_> =
+                conditions.others().iter().map(|(label, test)| (self.symbols.find(label), test)).collect();
+            let fits = |number: &u32| {
+                self.get(*number).is_some_and(|entry| {
+                    equal.iter().all(|wanted| entry.labels.contains(wanted))
+                        && others.iter().all(|(label, test)| test.fits(self.value(entry, *label)))
+                })
+            };
             return numbers.iter().copied().filter(fits).collect();
         }
         // Among all series a condition is asked once for each value, not for each series.
@@ -128,8 +199,13 @@ impl Index {
         (0_u32..).zip(fit).filter_map(|(number, fit)| fit.then_some(number)).collect()
     }
 
-    /// Of each series, what it has for a label; read from the values' lists, since labels of a hundred thousand series are all
-    /// over the memory.
+    /// A series' value of a label; empty where it has none.
+    fn value(&self, entry: &Entry, label: Option<Symbol>) -> &str {
+        let of_label = entry.labels.iter().find(|(name, _)| Some(*name) == label);
+        of_label.map_or("", |(_, value)| self.symbols.text(*value))
+    }
+
+    /// Of each series, what it has for a label.
     fn column(&self, label: &str) -> Column<'_> {
         let mut column = Column { values: vec![""], of_series: vec![0; self.entries.len()] };
         for (value, numbers) in self.values.get(label).into_iter().flatten() {
@@ -146,7 +222,7 @@ impl Index {
 
     /// Of the series that fulfil all conditions and share the values of some labels, the one that was seen last; of several,
     /// the first by metric and labels. In any order.
-    pub(super) fn newest(&self, conditions: &Conditions, by: &[String]) -> Vec<&Entry> {
+    pub(super) fn newest(&self, conditions: &Conditions, by: &[String]) -> Vec<u32> {
         let numbers = self.select(conditions);
         let mut groups = vec![0; numbers.len()];
         let mut count = 1;
@@ -167,13 +243,13 @@ impl Index {
             let is_newer = newest.is_none_or(|(old, known)| {
                 let (one, other) = (key(number, entry), key(old, known));
                 // Most differ before their labels do.
-                one > other || one == other && entry.labels < known.labels
+                one > other || one == other && self.texts(entry).lt(self.texts(known))
             });
             if is_newer {
                 *newest = Some((number, entry));
             }
         }
-        newest.into_iter().flatten().map(|(_, entry)| entry).collect()
+        newest.into_iter().flatten().map(|(number, _)| number).collect()
     }
 
     /// Names of labels.
@@ -187,8 +263,10 @@ impl Index {
             let values = self.values.get(name).into_iter().flatten();
             return values.map(|(value, _)| value.to_string()).collect();
         }
+        let label = self.symbols.find(name);
         let series = self.select(conditions).into_iter().filter_map(|number| self.get(number));
-        series.filter_map(|entry| entry.labels.get(name)).map(str::to_owned).collect()
+        let values = series.map(|entry| self.value(entry, label));
+        values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
     }
 }
 
@@ -227,13 +305,19 @@ mod tests {
     fn index(pairs: &[(u8, u8)]) -> Index {
         let mut index = Index::default();
         for (a, b) in pairs {
-            index.number(labels(*a, *b), "s", LIMITS).unwrap();
+            index.number(&labels(*a, *b), "s", LIMITS).unwrap();
         }
         index
     }
 
-    fn found(entry: &Entry) -> Found {
-        Found { labels: Arc::clone(&entry.labels), last_ms: entry.last_ms }
+    fn fit(conditions: &Conditions, labels: &Labels) -> bool {
+        let value = |label: &str| labels.get(label).unwrap_or_default();
+        conditions.equal().iter().all(|(label, wanted)| value(label) == wanted)
+            && conditions.others().iter().all(|(label, test)| test.fits(value(label)))
+    }
+
+    fn found(index: &Index, number: u32) -> Found {
+        Found { labels: Arc::new(index.labels(number).unwrap()), last_ms: index.last_ms(number).unwrap() }
     }
 
     proptest! {
@@ -255,18 +339,18 @@ mod tests {
             let conditions = Conditions::of(&selection).unwrap();
             let mut index = index(&pairs);
             let all = 0..u32::try_from(index.len()).unwrap();
-            let expected: Vec<_> = all.filter(|n| conditions.fit(&index.get(*n).unwrap().labels)).collect();
+            let expected: Vec<_> = all.filter(|n| fit(&conditions, &index.labels(*n).unwrap())).collect();
             prop_assert_eq!(&index.select(&conditions), &expected);
-            let values: BTreeSet<_> = expected.iter().filter_map(|n| index.get(*n).unwrap().labels.get("a"))
-                .map(str::to_owned).collect();
+            let values: BTreeSet<_> = expected.iter()
+                .filter_map(|n| index.labels(*n).unwrap().get("a").map(str::to_owned)).collect();
             prop_assert_eq!(index.label_values("a", &conditions), values);
             for (n, last_ms) in (0..).zip(times) {
                 index.seen(n, last_ms);
             }
             for by in [vec![], vec!["a"], vec!["a", "b"], vec!["missing", "b"]] {
                 let by: Vec<_> = by.into_iter().map(str::to_owned).collect();
-                let mut newest: Vec<_> = index.newest(&conditions, &by).into_iter().map(found).collect();
-                let fitting: Vec<_> = expected.iter().map(|n| found(index.get(*n).unwrap())).collect();
+                let mut newest: Vec<_> = index.newest(&conditions, &by).into_iter().map(|n| found(&index, n)).collect();
+                let fitting: Vec<_> = expected.iter().map(|n| found(&index, *n)).collect();
                 let mut naive = newest_of(
                     &fitting,
                     &by.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -284,16 +368,16 @@ mod tests {
     fn limits_hold_and_a_known_series_passes_them() {
         let limits = Limits { all: 3, of_source: 2 };
         let mut index = Index::default();
-        assert_eq!(index.number(labels(1, 1), "one", limits), Ok(0));
-        assert_eq!(index.number(labels(1, 2), "one", limits), Ok(1));
-        assert_eq!(index.number(labels(1, 3), "one", limits), Err(Refused::SourceSeriesLimit));
-        assert_eq!(index.number(labels(1, 2), "one", limits), Ok(1));
-        assert_eq!(index.number(labels(1, 3), "two", limits), Ok(2));
-        assert_eq!(index.number(labels(2, 3), "two", limits), Err(Refused::SeriesLimit));
+        assert_eq!(index.number(&labels(1, 1), "one", limits), Ok(0));
+        assert_eq!(index.number(&labels(1, 2), "one", limits), Ok(1));
+        assert_eq!(index.number(&labels(1, 3), "one", limits), Err(Refused::SourceSeriesLimit));
+        assert_eq!(index.number(&labels(1, 2), "one", limits), Ok(1));
+        assert_eq!(index.number(&labels(1, 3), "two", limits), Ok(2));
+        assert_eq!(index.number(&labels(2, 3), "two", limits), Err(Refused::SeriesLimit));
         let mut index = Index::default();
         for n in 0..3 {
-            assert_eq!(index.number(labels(1, n), OURSELVES, limits), Ok(n.into()));
+            assert_eq!(index.number(&labels(1, n), OURSELVES, limits), Ok(n.into()));
         }
-        assert_eq!(index.number(labels(1, 4), OURSELVES, limits), Err(Refused::SeriesLimit));
+        assert_eq!(index.number(&labels(1, 4), OURSELVES, limits), Err(Refused::SeriesLimit));
     }
 }

@@ -78,7 +78,7 @@ pub(super) struct Loaded {
 /// What one transaction does.
 pub(super) struct Commit<'a> {
     /// New series and who brought them, numbers ascending.
-    pub(super) series: Vec<(u32, &'a Labels, &'a str)>,
+    pub(super) series: Vec<(u32, Labels, &'a str)>,
     /// New samples, ascending by series and time.
     pub(super) rows: &'a [Row],
     /// How many were accepted for them: a time that came twice is one row.

@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::chunk::Row;
 use super::conditions::Conditions;
-use super::day::{Command, Selected, Snapshot};
+use super::day::{Command, FoundSeries, Selected, Snapshot};
 use super::head::Head;
 use super::index::{Index, Limits};
 use super::table::{self, Commit, Totals};
@@ -132,17 +132,11 @@ impl Worker {
                 let _gone = reply.send(self.select(&conditions, range, max_series));
             }
             Command::Find { conditions, reply } => {
-                let found = self.known().map(|index| {
-                    let series = index.select(&conditions).into_iter().filter_map(|number| index.get(number));
-                    series.map(|entry| (Arc::clone(&entry.labels), entry.last_ms)).collect()
-                });
+                let found = self.known().map(|index| found(index, index.select(&conditions)));
                 let _gone = reply.send(found);
             }
             Command::Newest { conditions, by, reply } => {
-                let newest = self.known().map(|index| {
-                    let entries = index.newest(&conditions, &by).into_iter();
-                    entries.map(|entry| (Arc::clone(&entry.labels), entry.last_ms)).collect()
-                });
+                let newest = self.known().map(|index| found(index, index.newest(&conditions, &by)));
                 let _gone = reply.send(newest);
             }
             Command::LabelNames { reply } => drop(reply.send(self.known().map(Index::label_names))),
@@ -225,7 +219,7 @@ impl Worker {
         });
         for (source, SeriesSamples { labels, samples }) in of_sources {
             let count = u64::try_from(samples.len()).unwrap_or(u64::MAX);
-            match self.index.number(labels, &source, limits) {
+            match self.index.number(&labels, &source, limits) {
                 Ok(number) => {
                     appended.stored += count;
                     rows.extend(samples.into_iter().map(|sample| (number, sample)));
@@ -249,10 +243,8 @@ impl Worker {
             self.sealing.as_ref().filter(|sealing| sealing.left.is_empty()).map(|sealing| sealing.up_to);
         let quick_repair = self.keeper.size_bytes() > QUICK_REPAIR_BYTES;
         let numbers = (known..self.index.len()).filter_map(|number| u32::try_from(number).ok());
-        let new = numbers.filter_map(|number| {
-            let entry = self.index.get(number)?;
-            Some((number, &*entry.labels, &*entry.source))
-        });
+        let new = numbers
+            .filter_map(|number| Some((number, self.index.labels(number)?, self.index.source(number)?)));
         let commit =
             Commit { series: new.collect(), rows: &rows, accepted, seal: &seal, sealed_up_to, quick_repair };
         if commit.series.is_empty() && rows.is_empty() && seal.is_empty() && sealed_up_to.is_none() {
@@ -316,9 +308,8 @@ impl Worker {
         let opened = self.keeper.with(|database| Ok(database.begin_read()?));
         let file = self.after(opened).ok_or_else(|| Error::Disk("it cannot be read".to_owned()))?;
         let selected = |number| {
-            let entry = self.index.get(number)?;
             let head = self.head.within(number, range).to_vec();
-            Some(Selected { number, labels: Arc::clone(&entry.labels), head })
+            Some(Selected { number, labels: Arc::new(self.index.labels(number)?), head })
         };
         Ok(Snapshot {
             loading: self.loading,
@@ -362,7 +353,7 @@ impl Worker {
         self.crowded = false;
         self.metrics.damaged_chunks.inc_by(loaded.damaged);
         for (labels, source, last_ms) in loaded.series {
-            self.index.restore(labels, &source, last_ms);
+            self.index.restore(&labels, &source, last_ms);
         }
         let known = self.index.len();
         // A number that names nothing could only come from a file that somebody wrote.
@@ -396,6 +387,11 @@ impl Worker {
             self.health.degraded(cause.to_string());
         }
     }
+}
+
+fn found(index: &Index, numbers: Vec<u32>) -> FoundSeries {
+    let one = |number| Some((Arc::new(index.labels(number)?), index.last_ms(number)?));
+    numbers.into_iter().filter_map(one).collect()
 }
 
 fn answer(group: Vec<Pending>, done: &Result<(), String>) {
