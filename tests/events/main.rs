@@ -9,6 +9,7 @@
 
 mod client;
 mod controls;
+mod disk;
 mod matrix;
 mod naive;
 mod rig;

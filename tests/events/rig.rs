@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,9 @@ pub(crate) fn labels(name: &str, value: &str) -> BTreeMap<String, String> {
 
 /// What is posted to, and killed.
 pub(crate) struct Server {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    /// Goes with it.
+    _dir: Option<tempfile::TempDir>,
     listen: String,
     role: Option<Role>,
 }
@@ -39,11 +41,17 @@ impl Server {
     /// With these lines of `[events]`.
     pub(crate) fn start(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let this = Self::start_in(dir.path(), settings);
+        Self { _dir: Some(dir), ..this }
+    }
+
+    /// The same, its data in this directory.
+    pub(crate) fn start_in(dir: &Path, settings: &str) -> Self {
         let config = format!("[log]\nfilter = \"warn\"\n[events]\n{settings}\n");
-        std::fs::write(dir.path().join("receiver.toml"), config).unwrap();
+        std::fs::write(dir.join("receiver.toml"), config).unwrap();
         // One that was free a moment ago: it comes back where it was.
         let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let mut this = Self { dir, listen, role: None };
+        let mut this = Self { dir: dir.to_owned(), _dir: None, listen, role: None };
         this.revive();
         this
     }
@@ -61,9 +69,9 @@ impl Server {
     }
 
     pub(crate) fn revive(&mut self) {
-        let config = self.dir.path().join("receiver.toml");
+        let config = self.dir.join("receiver.toml");
         let args = ["--config", config.to_str().unwrap()];
-        self.role = Some(Role::start_on("receiver", &self.listen, self.dir.path(), &args).unwrap());
+        self.role = Some(Role::start_on("receiver", &self.listen, &self.dir, &args).unwrap());
     }
 }
 

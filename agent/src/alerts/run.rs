@@ -20,7 +20,7 @@ use super::metrics::StateLabel;
 use super::notify::{Alertmanager, Client, Place, REPEAT, Webhook};
 use super::owed::{Outbox, Reader, digest};
 use super::rule::{self, Rule};
-use super::state::{Alert, Changes, Findings, State, step};
+use super::state::{Alert, Changes, Findings, State, end, step};
 use super::{Config, Error, Metrics, Status, WallClock, Watch};
 use crate::series::{self, Series};
 
@@ -71,9 +71,7 @@ impl Alerts {
         let rules = rules(config)?;
         let book = Book::new(directory);
         let path = directory.display().to_string();
-        let (mut known, ledger) = book.load().map_err(|source| Error::Read { path, source })?;
-        // A rule that is gone has no alerts any more.
-        known.retain(|name, _| rules.iter().any(|rule| rule.name == *name));
+        let (known, ledger) = book.load().map_err(|source| Error::Read { path, source })?;
         // By digests: a URL may hold a secret, and one that is there twice is told once.
         let named = |url: &String| Ok((format!("webhook/{}", digest(url)), Place::new(url, &[])?));
         let webhooks: Result<BTreeMap<_, _>, String> = config.webhooks.iter().map(named).collect();
@@ -215,6 +213,11 @@ impl Alerts {
                 }
             }
         }
+        let rules = &self.rules;
+        let of_no_rule =
+            self.known.iter_mut().filter(|(name, _)| rules.iter().all(|rule| rule.name != **name));
+        changed.extend(of_no_rule.flat_map(|(_, alerts)| end(alerts, now_ms)));
+        self.known.retain(|_, alerts| !alerts.is_empty());
         if let Some((name, words)) = failing.first()
             && self.status.borrow().failing.is_empty()
         {

@@ -133,10 +133,30 @@ pub fn step(rule: &Rule, alerts: &mut BTreeMap<Group, Alert>, findings: &Finding
                 }
                 true
             }
-            State::Resolved => now_ms.saturating_sub(alert.resolved_at_ms.unwrap_or(i64::MIN)) < SHOWN_MS,
+            State::Resolved => is_shown(alert, now_ms),
         }
     });
     changes
+}
+
+/// Alerts whose rule is gone: those that fired are resolved, and returned, since somebody still waits for their end.
+pub fn end(alerts: &mut BTreeMap<Group, Alert>, now_ms: i64) -> Vec<Alert> {
+    let mut resolved = Vec::new();
+    alerts.retain(|_, alert| match alert.state {
+        State::Pending => false,
+        State::Firing => {
+            alert.state = State::Resolved;
+            alert.resolved_at_ms = Some(now_ms);
+            resolved.push(alert.clone());
+            true
+        }
+        State::Resolved => is_shown(alert, now_ms),
+    });
+    resolved
+}
+
+fn is_shown(alert: &Alert, now_ms: i64) -> bool {
+    now_ms.saturating_sub(alert.resolved_at_ms.unwrap_or(i64::MIN)) < SHOWN_MS
 }
 
 fn begin(rule: &Rule, group: &Group, now_ms: i64) -> Alert {

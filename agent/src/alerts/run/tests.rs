@@ -117,6 +117,33 @@ async fn an_alert_fires_once_over_a_restart_and_resolves() {
     assert_eq!(told(&mut changes), [("0 is gone".to_owned(), State::Firing)]);
 }
 
+#[tokio::test]
+async fn the_alert_of_a_rule_that_is_removed_is_told_to_be_over() {
+    let (now, clock) = clock!(NOW);
+    let mut lab = Lab::new(clock, RULES).await;
+    let (mut alerts, mut changes) = lab.start();
+    for value in [90.0, 95.0] {
+        lab.append("temperature", &[("gpu", "0")], value).await;
+        alerts.evaluate().await;
+        now.fetch_add(11_000, Ordering::SeqCst);
+    }
+    assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Firing)]);
+    alerts.finish().await;
+    drop(alerts);
+    lab.config.rules_file = lab.directory.path().join("others.toml");
+    let other = "[[rule]]\nname = \"Other\"\nmetric = \"other\"\nabove = 1";
+    std::fs::write(&lab.config.rules_file, other).unwrap();
+    let (mut alerts, mut changes) = lab.start();
+    assert_eq!(told(&mut changes), []);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), [("0 is at 95".to_owned(), State::Resolved)]);
+    // Once; it is shown for an hour, and then forgotten.
+    now.fetch_add(3_600_000, Ordering::SeqCst);
+    alerts.evaluate().await;
+    assert_eq!(told(&mut changes), []);
+    assert!(alerts.known.is_empty());
+}
+
 /// Hours later, before anything of them was read, nothing is known to be over and nobody to be gone.
 #[tokio::test]
 async fn a_restart_after_a_long_time_changes_nothing_until_its_window_is_over() {
