@@ -69,6 +69,7 @@ fn receiver(args: &ReceiverArgs) -> anyhow::Result<ExitCode> {
         return print(&app::check::receiver(&config)?);
     }
     let _log = telemetry::init(&config.log)?;
+    app::receiver::prepare();
     runtime()?.block_on(app::receiver::run(config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,12 @@ pub fn openapi() -> String {
     http::openapi::to_json(&http::receiver::document())
 }
 
-/// Runs until a signal or a critical failure.
+/// What is set up while the process has one thread.
+pub fn prepare() {
+    crate::kernel::heap::share_between_two();
+}
+
+/// Runs until a signal or a critical failure, after [`prepare`].
 ///
 /// # Errors
 /// When it cannot start (a taken port, an unusable data directory), or a critical task ended.

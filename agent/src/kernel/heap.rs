@@ -21,6 +21,21 @@ pub fn share() {
     let _accepted = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// Two heaps for all threads, and what is large is given back when it is free: a receiver takes bodies of megabytes on any of
+/// a dozen threads, and with a heap for each of them was twice as large. To be said before there are any others.
+pub fn share_between_two() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 2),
+        // Fixed: else each large block that is freed raises it, up to 32 MiB, and all below stays.
+        (libc::M_MMAP_THRESHOLD, 256 << 10),
+        (libc::M_TRIM_THRESHOLD, 1 << 20),
+    ] {
+        // SAFETY: as in `share`.
+        let _accepted = unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
 /// Gives the system what the allocator holds and nobody uses, and unmaps the program's code. Takes milliseconds: not for
 /// every day.
 pub fn trim() {

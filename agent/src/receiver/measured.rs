@@ -9,7 +9,8 @@ mod runqueue;
 mod usage;
 mod workloads;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::api::bss;
 use crate::api::gpu::NodeGpu;
@@ -18,14 +19,14 @@ use crate::api::pods::Pods;
 use crate::api::record::{Body, Record};
 use crate::api::scheduler::Scheduler;
 use crate::domain::bss::BssRecord;
-use crate::domain::series::{Labels, Sample, SeriesSamples};
+use crate::domain::series::{Labels, NAME, Sample, SeriesSamples};
 
 /// Variables of one scheduler: as many as the node's own exposition has.
 const MAX_VARIABLES: usize = 2_000;
 
 /// A record's samples, and how many of its values have labels that are none.
 pub fn measured(node: &str, record: &Record) -> (Vec<SeriesSamples>, u64) {
-    let mut out = Out { node, at_ms: record.at_ns.div_euclid(1_000_000), series: Vec::new(), unfit: 0 };
+    let mut out = Out::new(node, record.at_ns.div_euclid(1_000_000));
     match &record.body {
         Body::Scheduler(reading) => scheduler(&mut out, reading),
         Body::Usage(usage) => usage::of(&mut out, usage),
@@ -57,8 +58,7 @@ impl Accounts {
     pub fn at(&mut self, now_ns: i64, nodes: &Nodes) -> Vec<SeriesSamples> {
         let mut all = Vec::new();
         for node in &nodes.nodes {
-            let mut out =
-                Out { node: &node.node, at_ms: now_ns.div_euclid(1_000_000), series: Vec::new(), unfit: 0 };
+            let mut out = Out::new(&node.node, now_ns.div_euclid(1_000_000));
             for (reason, count) in &node.dropped {
                 out.count("sextant_node_dropped_records_total", &[("reason", reason)], Some(*count));
             }
@@ -92,12 +92,28 @@ struct Out<'a> {
     at_ms: i64,
     series: Vec<SeriesSamples>,
     unfit: u64,
+    /// Of all labels so far: the series of a record have most of theirs in common.
+    texts: HashSet<Arc<str>>,
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    fn new(node: &'a str, at_ms: i64) -> Self {
+        Self { node, at_ms, series: Vec::new(), unfit: 0, texts: HashSet::new() }
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let new = Arc::<str>::from(text);
+        self.texts.insert(Arc::clone(&new));
+        new
+    }
+
     fn push(&mut self, metric: &str, labels: &[(&str, &str)], value: f64) {
-        let labels = labels.iter().copied().chain([("node", self.node)]);
-        match Labels::new(metric, labels) {
+        let pairs = [(NAME, metric), ("node", self.node)].into_iter().chain(labels.iter().copied());
+        let pairs = pairs.map(|(name, value)| (self.text(name), self.text(value))).collect();
+        match Labels::from_pairs(pairs) {
             Ok(labels) => {
                 self.series
                     .push(SeriesSamples { labels, samples: vec![Sample { at_ms: self.at_ms, value }] });
