@@ -1,5 +1,6 @@
 //! Samples of one day that are in no chunk yet; on disk they are in tails.
 
+use super::index::make_room;
 use crate::domain::series::{Range, Sample};
 
 /// By a series' number.
@@ -24,8 +25,9 @@ impl Head {
     /// Keeps one; false if there was one of that time, which it replaces.
     pub(super) fn insert(&mut self, number: u32, sample: Sample) -> bool {
         let Ok(number) = usize::try_from(number) else { return false };
-        if number >= self.series.len() {
-            self.series.resize_with(number + 1, Vec::new);
+        while number >= self.series.len() {
+            make_room(&mut self.series);
+            self.series.push(Vec::new());
         }
         let Some(samples) = self.series.get_mut(number) else { return false };
         if samples.last().is_none_or(|last| last.at_ms < sample.at_ms) {
