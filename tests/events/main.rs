@@ -12,4 +12,5 @@ mod controls;
 mod matrix;
 mod naive;
 mod rig;
+mod scrape_time;
 mod text;

@@ -19,7 +19,7 @@ fn any_event() -> impl Strategy<Value = (NewEvent, i64)> {
 proptest! {
     #[test]
     fn whatever_is_taken_can_be_written(events in proptest::collection::vec(any_event(), 0..40)) {
-        let mut batch = Batch { events: Vec::new(), with_timestamps: true };
+        let mut batch = Batch { with_timestamps: true, ..Batch::default() };
         let mut totals = sextant::events::Totals::default();
         for (at, (event, ts_ms)) in events.into_iter().enumerate() {
             let wanted = event.clone();
@@ -53,7 +53,7 @@ proptest! {
     fn seconds_come_out_as_the_milliseconds_that_were_meant(ts_ms in 0..4_000_000_000_000_i64) {
         let event = Event { ts_ms, value: 1.0, series: "x".into(), id: None };
         let mut out = String::new();
-        let batch = Batch { events: vec![event], with_timestamps: true };
+        let batch = Batch { events: vec![event], with_timestamps: true, ..Batch::default() };
         batch.write(&sextant::events::Totals::default(), NAME, Text::OpenMetrics, &mut out);
         let line = out.lines().find(|line| line.starts_with("x ")).unwrap();
         let seconds: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
