@@ -60,9 +60,9 @@ impl Lanes {
         }
         let lane = |(name, url): (&String, &String)| {
             let prometheus = Prometheus::new(url, PATIENCE, MAX_ANSWER_BYTES);
+            let prometheus = prometheus.map_err(|why| Error::Config(format!("prometheus.{name}: {why}")));
             let lane = |prometheus| Lane { name: name.clone(), prometheus, held: Mutex::default() };
-            let lane = prometheus.map(|prometheus| (name.clone(), lane(prometheus)));
-            lane.map_err(|why| Error::Config(format!("prometheus.{name}: {why}")))
+            prometheus.map(|prometheus| (name.clone(), lane(prometheus)))
         };
         let lanes = config.prometheus.iter().map(lane).collect::<Result<_, _>>()?;
         Ok(Self { lanes, clock: Some(clock), ..Self::default() })
@@ -76,16 +76,16 @@ impl Lanes {
     }
 
     /// What is wrong with one, or nothing.
-    fn tell(&self, shared: &Shared, name: &str, lack: Option<String>) {
+    fn tell(&self, shared: &Shared, name: &str, lack: Option<&str>) {
         let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match lack.clone() {
-            Some(lack) => lacks.insert(name.to_owned(), lack),
+        let before = match lack {
+            Some(lack) => lacks.insert(name.to_owned(), lack.to_owned()),
             None => lacks.remove(name),
         };
-        if before == lack {
+        if before.as_deref() == lack {
             return;
         }
-        match &lack {
+        match lack {
             Some(lack) => tracing::warn!("events are not sent: {lack}"),
             None => tracing::info!(scraper = name, "what it stored is read back again"),
         }
@@ -113,7 +113,7 @@ pub(super) async fn scrape(events: &Events, name: &str) -> Batch {
         Ok(_) => None,
         Err(why) => Some(why.clone()),
     };
-    lanes.tell(shared, name, lack);
+    lanes.tell(shared, name, lack.as_deref());
     answer.unwrap_or_default()
 }
 

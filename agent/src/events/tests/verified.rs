@@ -254,7 +254,7 @@ async fn what_the_disk_does_not_take_is_not_sent() {
 #[tokio::test]
 async fn damage_under_a_running_process_forgets_no_scraper() {
     let mut replaced = 0;
-    for seed in 0..10 {
+    for seed in 0..40 {
         let (fake, disk, config) = start().await;
         // No cache, so that the damage is seen.
         let events = open_with(&disk, &Config { cache_bytes: 0, ..config.clone() }, now);
@@ -264,10 +264,10 @@ async fn damage_under_a_running_process_forgets_no_scraper() {
         scrapes(&events, &fake, 3).await;
         let mut random = crate::disk::faulty::Random::new(seed);
         for _ in 0..150 {
-            disk.flip(random.below(disk.len()), 3);
+            disk.flip(random.below(disk.len()), u8::try_from(seed % 8).unwrap());
         }
         // Refused or not: it has the damage found.
-        for n in 30..40 {
+        for n in 30..60 {
             let _found = events.post(vec![event(&format!("n={n}"), None)]).await;
         }
         events.close().await;
