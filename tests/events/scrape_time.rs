@@ -35,7 +35,7 @@ impl Rig {
         let server = Server::start(&format!(
             "mode = \"scrape-time\"\npromise = \"{promise}\"\nprometheus = {{ a = {a}, b = {b} }}"
         ));
-        let proxy = proxy(server.address(), Plan { percent: 25, faults: FAULTS.to_vec(), is_pool: false });
+        let proxy = proxy(server.address(), Plan { percent: 30, faults: FAULTS.to_vec(), is_pool: false });
         let dir = tempfile::tempdir().unwrap();
         let both = [("a", ports[0]), ("b", ports[1])].map(|(name, port)| {
             let scraping = Scraping { scraper: Some(name.to_owned()), ..Scraping::of(&proxy.address) };
@@ -47,7 +47,7 @@ impl Rig {
     /// Posts while the server is killed three times, and each Prometheus twice.
     fn post_and_kill(&mut self) -> Ledger {
         let address = self.server.address().to_owned();
-        let posting = std::thread::spawn(move || post(&address, 600 * longer()));
+        let posting = std::thread::spawn(move || post(&address, 900 * longer()));
         for round in 0..3 {
             wait(4);
             self.server.kill();
@@ -85,7 +85,7 @@ fn post(address: &str, events: u32) -> Ledger {
 fn exactly_once(version: Version) {
     let mut rig = Rig::start(version, "exactly-once");
     let ledger = rig.post_and_kill();
-    assert_exactly_once("scrape time, 25 % spoiled, kills", &rig.both, &ledger, &rig.proxy);
+    assert_exactly_once("scrape time, 30 % spoiled, kills", &rig.both, &ledger, &rig.proxy);
 }
 
 #[test]
