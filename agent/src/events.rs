@@ -11,10 +11,11 @@
 //! - a series' samples go out oldest first, and none is skipped: behind a newer one an older one is refused;
 //! - what cannot be written without breaking a whole exposition is refused when it is posted;
 //! - nothing is dropped to make room: at a limit posts are refused, counted, and told why;
+//! - where a scraper can be asked what it stored, it is sent nothing more before it has answered, and never on a guess;
 //! - an event is in memory once, whatever the number of scrapers.
 //!
-//! [`journal`] is the file and its thread, [`window`] what of it is in memory, [`session`] and [`scraper`] who was sent
-//! what, [`text`] how it is written.
+//! [`journal`] is the file and its thread, [`window`] what of it is in memory, [`session`], [`scraper`] and [`verified`]
+//! who was sent what, [`text`] how it is written.
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -33,6 +34,7 @@ mod progress;
 mod scraper;
 pub mod session;
 pub mod text;
+mod verified;
 mod window;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use self::metrics::Metrics;
 use self::scraper::Scrapers;
 pub use self::session::{Scrape, Session};
 pub use self::text::Batch;
+use self::verified::Lanes;
 pub use self::window::Totals;
 use self::window::Window;
 pub use self::window::{Event, Seq};
@@ -147,6 +150,7 @@ struct Inner {
     metrics: Metrics,
     shared: Arc<Shared>,
     scrapers: Mutex<Scrapers>,
+    lanes: Lanes,
     journal: Result<mpsc::Sender<Command>, String>,
 }
 
@@ -207,11 +211,12 @@ impl Events {
         clock: WallClock,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::Config)?;
+        let lanes = Lanes::of(config, clock)?;
         let open = |error: disk::Error| Error::Open(error.to_string());
         let keeper = Keeper::open(medium, config.cache_bytes, journal::table::prepare).map_err(open)?;
         let (commands, queue) = mpsc::channel(QUEUE_POSTS);
         let mut worker = Worker::new(keeper, queue, config.clone(), metrics.clone(), clock);
-        let scrapers = Scrapers::of(worker.scrapers());
+        let scrapers = (Scrapers::of(worker.scrapers()), lanes);
         let shared = worker.shared();
         std::thread::Builder::new()
             .name("events".to_owned())
@@ -236,18 +241,19 @@ impl Events {
             health[0].condition = Condition::Off;
             health[0].lacks = vec![why.clone()];
         });
-        Self::new(config, metrics, shared, Scrapers::default(), Err(why))
+        Self::new(config, metrics, shared, Default::default(), Err(why))
     }
 
     fn new(
         config: &Config,
         metrics: Metrics,
         shared: Arc<Shared>,
-        scrapers: Scrapers,
+        (scrapers, lanes): (Scrapers, Lanes),
         journal: Result<mpsc::Sender<Command>, String>,
     ) -> Self {
+        shared.health.send_modify(|health| health.extend(lanes.health()));
         let scrapers = Mutex::new(scrapers);
-        Self(Arc::new(Inner { config: config.clone(), metrics, shared, scrapers, journal }))
+        Self(Arc::new(Inner { config: config.clone(), metrics, shared, scrapers, lanes, journal }))
     }
 
     /// How they are kept and sent.
@@ -288,6 +294,9 @@ impl Events {
         }
         match config.mode {
             Mode::EventTime => session.scrape(&self.0.shared, config, &self.0.metrics, &scrape),
+            Mode::ScrapeTime if config.promise == Promise::ExactlyOnce => {
+                verified::scrape(self, scrape.scraper).await
+            }
             Mode::ScrapeTime => self.scrape_time(session, &scrape).await,
         }
     }
@@ -366,9 +375,8 @@ impl Events {
             scrapers.scrape(&shared.read(), config, metrics, (session.id(), scrape))
         };
         let Some(sent) = sent else { return Batch::default() };
-        let (key, progress) = (sent.key, sent.progress);
         // What was promised before a kill is kept after it.
-        match self.ask(|reply| Command::Scraped { key, progress, reply }).await {
+        match self.ask(|reply| Command::Keep { row: sent.row, reply }).await {
             Ok(()) => sent.batch,
             Err(_) if config.promise == Promise::AtLeastOnce => sent.batch,
             Err(_) => Batch::default(),

@@ -16,6 +16,7 @@ pub mod host;
 pub mod http;
 pub mod kernel;
 pub mod mysql;
+pub mod prometheus;
 pub mod queue;
 pub mod receiver;
 mod rpc;

@@ -13,4 +13,5 @@ mod disk;
 mod matrix;
 mod naive;
 mod rig;
+mod scrape_time;
 mod text;

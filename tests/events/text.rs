@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sextant::events::event::{NewEvent, RESERVED_PREFIXES, read_series};
-use sextant::events::text::Format as Text;
+use sextant::events::text::{Format as Text, Number};
 use sextant::events::{Batch, Event};
 use sextant_tests::exposition::{Format, check};
 
@@ -18,8 +18,13 @@ fn any_event() -> impl Strategy<Value = (NewEvent, i64)> {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_can_be_written(events in proptest::collection::vec(any_event(), 0..40)) {
-        let mut batch = Batch { events: Vec::new(), with_timestamps: true };
+    fn whatever_is_taken_can_be_written(
+        events in proptest::collection::vec(any_event(), 0..40),
+        scraper in ".{1,12}|[\"\\\\\n\r{},=# ]{1,8}",
+        number in 0..1_u64 << 53,
+    ) {
+        let number = Some(Number { scraper, server: number, is_probe: number.is_multiple_of(2), number });
+        let mut batch = Batch { with_timestamps: true, number, ..Batch::default() };
         let mut totals = sextant::events::Totals::default();
         for (at, (event, ts_ms)) in events.into_iter().enumerate() {
             let wanted = event.clone();
@@ -44,7 +49,7 @@ proptest! {
             let found = check(&out, format);
             prop_assert!(found.is_ok(), "{:?}\n{}", found, out);
             let samples = out.lines().filter(|line| !line.starts_with('#')).count();
-            prop_assert_eq!(samples, batch.events.len() + totals.series.len() + 2);
+            prop_assert_eq!(samples, batch.events.len() + totals.series.len() + 3);
         }
     }
 
@@ -53,7 +58,7 @@ proptest! {
     fn seconds_come_out_as_the_milliseconds_that_were_meant(ts_ms in 0..4_000_000_000_000_i64) {
         let event = Event { ts_ms, value: 1.0, series: "x".into(), id: None };
         let mut out = String::new();
-        let batch = Batch { events: vec![event], with_timestamps: true };
+        let batch = Batch { events: vec![event], with_timestamps: true, ..Batch::default() };
         batch.write(&sextant::events::Totals::default(), NAME, Text::OpenMetrics, &mut out);
         let line = out.lines().find(|line| line.starts_with("x ")).unwrap();
         let seconds: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();

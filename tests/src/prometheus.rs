@@ -40,16 +40,24 @@ pub struct Scraping {
     pub honor_timestamps: bool,
     /// How often, s; the timeout is a tenth of a second less.
     pub interval_s: u32,
+    /// The name under which it scrapes: `?scraper=`.
+    pub scraper: Option<String>,
 }
 
 impl Scraping {
     /// Every second, as it is meant to be.
     pub fn of(target: &str) -> Self {
-        Self { target: target.to_owned(), sample_limit: 0, honor_timestamps: true, interval_s: 1 }
+        Self {
+            target: target.to_owned(),
+            sample_limit: 0,
+            honor_timestamps: true,
+            interval_s: 1,
+            scraper: None,
+        }
     }
 
     fn config(&self) -> String {
-        let Self { target, sample_limit, honor_timestamps, interval_s } = self;
+        let Self { target, sample_limit, honor_timestamps, interval_s, scraper } = self;
         let timeout_ms = interval_s * 1_000 - 100;
         let mut text = format!(
             "global: {{scrape_interval: {interval_s}s, scrape_timeout: {timeout_ms}ms}}\nscrape_configs:\n\
@@ -59,8 +67,19 @@ impl Scraping {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  sample_limit: {sample_limit}");
         }
+        if let Some(name) = scraper {
+            let _ = writeln!(text, "  params: {{scraper: ['{name}']}}");
+        }
         text + &format!("  static_configs:\n  - targets: ['{target}']\n")
     }
+}
+
+/// One that was free a moment ago.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// See the module; killed when dropped.
@@ -81,18 +100,29 @@ impl Prometheus {
         Self::start_with(version, dir, &scraping.config(), &[])
     }
 
+    /// One at a port that others were told before.
+    ///
+    /// # Errors
+    /// When it does not answer, with its log.
+    pub fn start_at(version: Version, dir: &Path, scraping: &Scraping, port: u16) -> Result<Self> {
+        Self::start_on(version, dir, (&scraping.config(), &[]), port)
+    }
+
     /// One with this configuration and further arguments.
     ///
     /// # Errors
     /// When it does not answer, with its log.
     pub fn start_with(version: Version, dir: &Path, config: &str, more: &[&str]) -> Result<Self> {
+        // It cannot say which it took.
+        Self::start_on(version, dir, (config, more), free_port()?)
+    }
+
+    fn start_on(version: Version, dir: &Path, (config, more): (&str, &[&str]), port: u16) -> Result<Self> {
         let program = match version {
             Version::Two => tool("SEXTANT_PROMETHEUS", "prometheus"),
             Version::Three => tool("SEXTANT_PROMETHEUS_3", "prometheus"),
         };
         std::fs::create_dir_all(dir)?;
-        // One that was free a moment ago: it cannot say which it took.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let more = more.iter().map(|&argument| argument.to_owned()).collect();
         let mut this = Self { program, dir: dir.to_owned(), port, child: None, more };
         std::fs::write(this.config(), config)?;

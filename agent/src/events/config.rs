@@ -1,10 +1,15 @@
 //! `[events]`: how events are kept and sent.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::event;
+use crate::prometheus;
+
+/// Longer names of scrapers are not taken.
+pub(crate) const MAX_SCRAPER_BYTES: usize = 128;
 
 /// Whose time a sample has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,8 @@ pub enum Promise {
     AtLeastOnce,
     /// They are not.
     AtMostOnce,
+    /// The Prometheus that scrapes is asked: see [`Config::prometheus`].
+    ExactlyOnce,
 }
 
 /// Settings of the events.
@@ -38,6 +45,9 @@ pub struct Config {
     pub mode: Mode,
     /// In scrape time: what becomes of samples whose answer may have got lost.
     pub promise: Promise,
+    /// Of [`Promise::ExactlyOnce`]: by a scraper's name (`?scraper=`) the Prometheus that scrapes under it,
+    /// `http://HOST:PORT`. Others get no events.
+    pub prometheus: BTreeMap<String, String>,
     /// For how long an event is sent, ms. Prometheus refuses samples older than an hour; 50 minutes leave ten for clocks
     /// that differ.
     pub window_ms: u64,
@@ -76,6 +86,7 @@ impl Default for Config {
             name: "events_to_metrics".to_owned(),
             mode: Mode::EventTime,
             promise: Promise::AtLeastOnce,
+            prometheus: BTreeMap::new(),
             window_ms: 50 * 60 * 1_000,
             // 83 a second for as long as the window; 64 MiB hold them with 250 bytes of labels each.
             max_events: 250_000,
@@ -119,7 +130,26 @@ impl Config {
         within("max_counted_series", size(self.max_counted_series), 0, 100_000)?;
         within("max_scrapers", size(self.max_scrapers), 1, 10_000)?;
         within("max_history", self.max_history, 0, 10_000_000)?;
-        within("cache_bytes", size(self.cache_bytes), 0, 64 << 20)
+        within("cache_bytes", size(self.cache_bytes), 0, 64 << 20)?;
+        self.check_prometheus()
+    }
+
+    fn check_prometheus(&self) -> Result<(), String> {
+        const SUCH_AS: &str = "such as prometheus = { a = \"http://10.0.0.6:9090\" }";
+        if self.promise == Promise::ExactlyOnce && self.prometheus.is_empty() {
+            return Err(format!(
+                "prometheus: exactly-once asks each scraper's Prometheus what it stored, {SUCH_AS}"
+            ));
+        }
+        for (name, url) in &self.prometheus {
+            if !(1..=MAX_SCRAPER_BYTES).contains(&name.len()) || name.contains(char::is_control) {
+                return Err(format!(
+                    "prometheus: {name:?} is no name of 1 to {MAX_SCRAPER_BYTES} bytes, {SUCH_AS}"
+                ));
+            }
+            prometheus::address(url).map_err(|why| format!("prometheus.{name}: `{url}` {why}, {SUCH_AS}"))?;
+        }
+        Ok(())
     }
 
     pub(super) fn window_as_ms(&self) -> i64 {

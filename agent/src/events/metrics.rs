@@ -51,7 +51,8 @@ impl Metrics {
         let help = "Samples of events sent to scrapers: first, or again";
         registry.register("events_samples", help, this.samples.clone());
         let help = "Requests for events: fresh connections, those that confirm the body before, those that prove nothing, \
-                    connections that ended without confirming, looks of people, scrapers too many";
+                    connections that ended without confirming, looks of people, scrapers too many; where scrapers are \
+                    asked what they stored also those whose last answer is not there and those that cannot be asked";
         registry.register("events_scrapes", help, this.scrapes.clone());
         let help = "Events past the window, by whether some scraper had read them";
         registry.register("events_expired", help, this.expired.clone());

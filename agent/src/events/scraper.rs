@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::journal::{Row, Table};
 use super::progress::Progress;
 use super::session::Scrape;
 use super::text::Batch;
@@ -25,8 +26,7 @@ struct Scraper {
 /// An answer, and what has to be on disk before it goes out.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) key: String,
-    pub(super) progress: Vec<u8>,
+    pub(super) row: Row,
     pub(super) batch: Batch,
 }
 
@@ -67,10 +67,10 @@ impl Scrapers {
         metrics.sent(seqs.len() as u64, 0);
         match config.promise {
             Promise::AtMostOnce => seqs.into_iter().for_each(|seq| scraper.progress.mark(seq)),
-            Promise::AtLeastOnce => scraper.outstanding = Some((connection, seqs)),
+            Promise::AtLeastOnce | Promise::ExactlyOnce => scraper.outstanding = Some((connection, seqs)),
         }
         let events = next.into_iter().map(|(_, event)| event).collect();
-        let progress = scraper.progress.to_bytes();
-        Some(Sent { key, progress, batch: Batch { events, with_timestamps: false } })
+        let row = Row { table: Table::Scrapers, key, bytes: scraper.progress.to_bytes() };
+        Some(Sent { row, batch: Batch { events, ..Batch::default() } })
     }
 }

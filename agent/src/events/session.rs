@@ -167,6 +167,6 @@ impl State {
         self.outstanding = events.len();
         let repeated = (events.len() as u64).saturating_sub(first);
         self.metrics.sent(first, repeated);
-        (Batch { events, with_timestamps: true }, proves.then_some(delivered))
+        (Batch { events, with_timestamps: true, number: None }, proves.then_some(delivered))
     }
 }

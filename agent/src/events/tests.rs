@@ -2,6 +2,7 @@
 
 mod faults;
 mod sessions;
+mod verified;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::window::{Event, Totals};
+use crate::domain::series::Escaped;
 
 /// What one request gets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +23,21 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Each with its own.
     pub with_timestamps: bool,
+    /// What the answer is found by later, at its end.
+    pub number: Option<Number>,
+}
+
+/// Of an answer to a scraper that is asked what it stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Its name.
+    pub scraper: String,
+    /// The journal it is from.
+    pub server: u64,
+    /// It decides about an earlier answer, and hides it from nobody.
+    pub is_probe: bool,
+    /// No other answer's; below 2^53.
+    pub number: u64,
 }
 
 /// Which text.
@@ -57,6 +73,22 @@ impl Batch {
             out.push('\n');
         }
         counters(totals, name, format, out);
+        if let Some(number) = &self.number {
+            number.write(out);
+        }
+    }
+}
+
+impl Number {
+    fn write(&self, out: &mut String) {
+        let Self { scraper, server, is_probe, number } = self;
+        let (scraper, kind) = (Escaped(scraper), if *is_probe { "probe" } else { "answer" });
+        let name = "sextant_events_answer";
+        head(out, name, "gauge", "Number of this answer, by which it is read back");
+        let _infallible = writeln!(
+            out,
+            "{name}{{kind=\"{kind}\",scraper=\"{scraper}\",server=\"{server:016x}\"}} {number}"
+        );
     }
 }
 

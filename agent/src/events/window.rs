@@ -163,7 +163,7 @@ impl Window {
                 events.into_iter().map(|event| (Arc::clone(&event.series), event)).collect();
             events = latest.into_values().collect();
         }
-        Batch { events, with_timestamps }
+        Batch { events, with_timestamps, number: None }
     }
 
     /// Adds an event at the end. Its text is the one that others of its series have.

@@ -18,6 +18,7 @@ use super::serve::Connection;
 use super::{ApiError, Common, body};
 use crate::api::envelope::Failure;
 use crate::api::events::{Historic, History, PostedMany, Said, Taken, Value};
+use crate::events::config::MAX_SCRAPER_BYTES;
 use crate::events::{Batch, Checked, Error, Invalid, Query, Scrape, Session, Told};
 
 pub(super) mod decode;
@@ -156,7 +157,7 @@ pub(super) async fn scrape(common: &Common, request: &Parts) -> Batch {
     let trusted = peer.is_some_and(|peer| common.events.config().trusted_proxies.contains(&peer));
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let named = Pairs::of(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
-    let named = named.get("scraper").filter(|name| name.len() <= 128).unwrap_or_default();
+    let named = named.get("scraper").filter(|name| name.len() <= MAX_SCRAPER_BYTES).unwrap_or_default();
     let forwarded = text("x-forwarded-for").rsplit(',').next().unwrap_or_default().trim();
     let address = match peer {
         Some(_) if trusted && !forwarded.is_empty() => forwarded.to_owned(),

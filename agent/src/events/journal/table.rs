@@ -6,6 +6,7 @@
 //! history  seq     -> the same, of events past the window
 //! counts   series  -> events past the window
 //! scrapers key     -> progress
+//! verified name    -> server, numbers and events of the last answers, progress: `verified::state` has the format
 //! ```
 //!
 //! `accepted`, `uncounted` and `counts` are sums of what is past the window: what is in it counts itself. Opening verifies
@@ -17,6 +18,7 @@ use redb::{
 };
 
 use super::history::{Query, Told};
+use super::{Row, Table};
 use crate::events::Config;
 use crate::events::progress::Progress;
 use crate::events::window::{Event, Seq, Totals, Window};
@@ -26,6 +28,7 @@ const EVENTS: TableDefinition<Seq, &[u8]> = TableDefinition::new("events");
 const HISTORY: TableDefinition<Seq, &[u8]> = TableDefinition::new("history");
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 const SCRAPERS: TableDefinition<&str, &[u8]> = TableDefinition::new("scrapers");
+const VERIFIED: TableDefinition<&str, &[u8]> = TableDefinition::new("verified");
 
 /// The format this build reads and writes.
 const FORMAT: u64 = 1;
@@ -45,7 +48,8 @@ pub(in crate::events) struct Change<'a> {
     pub(in crate::events) expired: Vec<(Seq, &'a Event, bool)>,
     /// How many the history keeps.
     pub(in crate::events) max_history: u64,
-    pub(in crate::events) scrapers: Vec<(&'a str, &'a [u8])>,
+    /// Of scrapers; a later one of the same key counts.
+    pub(in crate::events) rows: Vec<&'a Row>,
     pub(in crate::events) forwarded: Option<Seq>,
     /// For a fresh file in the place of a damaged one: what the process knows.
     pub(in crate::events) totals: Option<(&'a Totals, &'a Window)>,
@@ -55,6 +59,7 @@ pub(in crate::events) struct Change<'a> {
 pub(in crate::events) struct Loaded {
     pub(in crate::events) window: Window,
     pub(in crate::events) scrapers: Vec<(String, Progress)>,
+    pub(in crate::events) verified: Vec<Row>,
 }
 
 /// Makes the tables of a fresh file and checks the format of an old one.
@@ -72,6 +77,7 @@ pub(in crate::events) fn prepare(database: &Database) -> Result<(), redb::Error>
         transaction.open_table(HISTORY)?;
         transaction.open_table(COUNTS)?;
         transaction.open_table(SCRAPERS)?;
+        transaction.open_table(VERIFIED)?;
     }
     transaction.commit()?;
     Ok(())
@@ -110,7 +116,13 @@ pub(in crate::events) fn load(database: &Database, config: &Config) -> Result<Lo
         let progress = Progress::from_bytes(progress.value());
         scrapers.push((key.value().to_owned(), progress.ok_or_else(|| corrupted("a scraper".to_owned()))?));
     }
-    Ok(Loaded { window, scrapers })
+    let mut verified = Vec::new();
+    for row in transaction.open_table(VERIFIED)?.iter()? {
+        let (key, bytes) = row?;
+        let (key, bytes) = (key.value().to_owned(), bytes.value().to_vec());
+        verified.push(Row { table: Table::Verified, key, bytes });
+    }
+    Ok(Loaded { window, scrapers, verified })
 }
 
 /// Does all of `change` in one synced transaction.
@@ -136,11 +148,12 @@ fn fill(transaction: &WriteTransaction, change: &Change<'_>) -> Result<(), redb:
             events.remove(seq)?;
         }
     }
-    if !change.scrapers.is_empty() {
-        let mut scrapers = transaction.open_table(SCRAPERS)?;
-        for (key, progress) in &change.scrapers {
-            scrapers.insert(key, *progress)?;
-        }
+    for row in &change.rows {
+        let table = match row.table {
+            Table::Scrapers => SCRAPERS,
+            Table::Verified => VERIFIED,
+        };
+        transaction.open_table(table)?.insert(&*row.key, &*row.bytes)?;
     }
     if let Some(seq) = change.forwarded {
         transaction.open_table(META)?.insert("forwarded", seq)?;

@@ -12,9 +12,9 @@ use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::Command;
 use super::history::{Query, Told};
 use super::table::{self, Change};
+use super::{Command, Row, Table};
 use crate::disk;
 use crate::disk::keeper::Keeper;
 use crate::domain::source::Condition;
@@ -43,6 +43,8 @@ pub(in crate::events) struct Worker {
     metrics: Metrics,
     clock: WallClock,
     scrapers: Vec<(String, Progress)>,
+    /// As they are in the file: a fresh one gets them, too.
+    verified: HashMap<String, Row>,
     /// The file was read; else at the next use.
     loaded: bool,
     /// Rows from here on may be left of a transaction that failed.
@@ -57,7 +59,8 @@ pub(in crate::events) struct Worker {
 struct Group {
     posts: Vec<(Vec<Checked>, Reply<Vec<Accepted>>)>,
     events: usize,
-    scraped: Vec<(String, Vec<u8>, Reply<()>)>,
+    rows: Vec<Row>,
+    keepers: Vec<Reply<()>>,
     tick: bool,
 }
 
@@ -65,6 +68,7 @@ struct Group {
 enum After {
     Nothing,
     History(Query, Reply<Vec<Told>>),
+    Verified(String, Reply<Option<Vec<u8>>>),
     Close(Option<Reply<()>>),
 }
 
@@ -85,6 +89,7 @@ impl Worker {
             metrics,
             clock,
             scrapers: Vec::new(),
+            verified: HashMap::new(),
             loaded: false,
             void_from: None,
             restate: false,
@@ -117,6 +122,9 @@ impl Worker {
                     // Whoever asked may be gone.
                     let _gone = reply.send(self.history(&query));
                 }
+                After::Verified(name, reply) => {
+                    let _gone = reply.send(self.verified(&name));
+                }
                 After::Close(reply) => {
                     self.queue.close();
                     self.write_forwarded();
@@ -139,15 +147,19 @@ impl Worker {
                     group.events += events.len();
                     group.posts.push((events, reply));
                 }
-                Ok(Command::Scraped { key, progress, reply }) => group.scraped.push((key, progress, reply)),
+                Ok(Command::Keep { row, reply }) => {
+                    group.rows.push(row);
+                    group.keepers.push(reply);
+                }
                 Ok(Command::Tick) => group.tick = true,
                 Ok(Command::Forwarded(seq)) => self.forwarded = Some(seq),
                 Ok(Command::History { query, reply }) => return (group, After::History(query, reply)),
+                Ok(Command::Verified { name, reply }) => return (group, After::Verified(name, reply)),
                 Ok(Command::Close { reply }) => return (group, After::Close(Some(reply))),
                 Err(mpsc::error::TryRecvError::Disconnected) => return (group, After::Close(None)),
                 Err(mpsc::error::TryRecvError::Empty) => return (group, After::Nothing),
             }
-            if group.posts.len() + group.scraped.len() >= GROUP_POSTS || group.events >= GROUP_EVENTS {
+            if group.posts.len() + group.rows.len() >= GROUP_POSTS || group.events >= GROUP_EVENTS {
                 return (group, After::Nothing);
             }
             next = self.queue.try_recv();
@@ -155,12 +167,12 @@ impl Worker {
     }
 
     fn cycle(&mut self, group: Group) {
-        let Group { posts, scraped, tick, .. } = group;
-        let has_work = tick || !posts.is_empty() || !scraped.is_empty();
+        let Group { posts, rows, keepers, tick, .. } = group;
+        let has_work = tick || !posts.is_empty() || !rows.is_empty();
         if has_work && !self.loaded && self.load().is_err() {
             let words = "it could not be read yet";
             posts.into_iter().for_each(|(_, reply)| _ = reply.send(Err(Error::Disk(words.to_owned()))));
-            scraped.into_iter().for_each(|(.., reply)| _ = reply.send(Err(Error::Disk(words.to_owned()))));
+            keepers.into_iter().for_each(|reply| _ = reply.send(Err(Error::Disk(words.to_owned()))));
             return;
         }
         let mut plan = Plan::new(&self.shared.read(), &self.config, (self.clock)());
@@ -172,7 +184,7 @@ impl Worker {
             }
         }
         let expired = if tick { self.expired() } else { self.shared.read().first() };
-        let written = self.write(&plan.events, expired, &scraped, tick);
+        let written = self.write(&plan.events, expired, &rows, tick);
         for (accepted, reply) in planned {
             let duplicates = accepted.iter().filter(|one| one.duplicate).count() as u64;
             if written.is_ok() {
@@ -180,7 +192,7 @@ impl Worker {
             }
             let _gone = reply.send(written.clone().map(|()| accepted));
         }
-        for (.., reply) in scraped {
+        for reply in keepers {
             let _gone = reply.send(written.clone());
         }
     }
@@ -193,22 +205,16 @@ impl Worker {
     }
 
     /// Writes, then shows.
-    fn write(
-        &mut self,
-        events: &[Event],
-        expired: Seq,
-        scraped: &[(String, Vec<u8>, Reply<()>)],
-        tick: bool,
-    ) -> Result<(), Error> {
+    fn write(&mut self, events: &[Event], expired: Seq, rows: &[Row], tick: bool) -> Result<(), Error> {
         let expires = expired > self.shared.read().first();
         let forwards = tick && self.forwarded.is_some();
-        if events.is_empty() && scraped.is_empty() && !expires && !forwards {
+        if events.is_empty() && rows.is_empty() && !expires && !forwards {
             return Ok(());
         }
-        let mut result = self.commit(events, expired, scraped);
+        let mut result = self.commit(events, expired, rows);
         if let Err(disk::Error::Replaced { .. }) = result {
             // Nothing was done yet, and a fresh file is there: it gets what is in memory, too.
-            result = self.commit(events, expired, scraped);
+            result = self.commit(events, expired, rows);
         }
         if let Err(cause) = result {
             self.void_from = Some(self.shared.read().end());
@@ -217,20 +223,18 @@ impl Worker {
         self.void_from = None;
         self.restate = false;
         self.forwarded = None;
+        let verified = rows.iter().filter(|row| row.table == Table::Verified);
+        self.verified.extend(verified.map(|row| (row.key.clone(), row.clone())));
         self.recovered();
         self.show(events, expired);
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        events: &[Event],
-        expired: Seq,
-        scraped: &[(String, Vec<u8>, Reply<()>)],
-    ) -> Result<(), disk::Error> {
+    fn commit(&mut self, events: &[Event], expired: Seq, rows: &[Row]) -> Result<(), disk::Error> {
         let shared = Arc::clone(&self.shared);
         let window = shared.read();
         let totals = window.totals_if(self.restate);
+        let verified: Vec<_> = self.verified.values().filter(|_| self.restate).cloned().collect();
         let expired = window.range(window.first(), expired);
         let mut change = Change {
             void_from: self.void_from.unwrap_or(0),
@@ -238,13 +242,14 @@ impl Worker {
             events: events.iter().collect(),
             expired: expired.map(|(seq, event)| (seq, event, window.is_counted(&event.series))).collect(),
             max_history: self.config.max_history,
-            scrapers: scraped.iter().map(|(key, progress, _)| (&**key, &**progress)).collect(),
+            rows: rows.iter().collect(),
             forwarded: self.forwarded,
             totals: totals.as_ref().map(|totals| (totals, &*window)),
         };
         if self.restate {
             change.first = window.first();
             change.events = window.range(0, Seq::MAX).map(|(_, event)| event).chain(events).collect();
+            change.rows = verified.iter().chain(rows).collect();
         }
         self.metrics.commits.inc();
         self.with(|database| table::apply(database, &change))
@@ -283,6 +288,14 @@ impl Worker {
         Ok(found)
     }
 
+    /// As it is in the file: a disk that cannot be read yet does not make a scraper a new one.
+    fn verified(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        if !self.loaded {
+            self.load().map_err(|cause| Error::Disk(cause.to_string()))?;
+        }
+        Ok(self.verified.get(name).map(|row| row.bytes.clone()))
+    }
+
     fn write_forwarded(&mut self) {
         if self.forwarded.is_some() {
             // What the disk does not take is forwarded again.
@@ -298,6 +311,7 @@ impl Worker {
         }
         let loaded = loaded?;
         self.scrapers = loaded.scrapers;
+        self.verified = loaded.verified.into_iter().map(|row| (row.key.clone(), row)).collect();
         *self.shared.window.write().unwrap_or_else(PoisonError::into_inner) = loaded.window;
         self.loaded = true;
         let first = self.shared.read().first();

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::domain::database::{Figure, TenantSample};
+use crate::prometheus;
 
 /// As the reference asks: 120 samples.
 const WINDOW_S: i64 = 1_800;
@@ -22,9 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Askers at once, six expressions each: more only wait at Prometheus.
 const MAX_ASKERS: usize = 4;
-/// Words of a foreign answer that are worth repeating.
-const MAX_WORDS: usize = 200;
-
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,8 +39,7 @@ pub enum Error {
 /// A Prometheus.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
-    client: Client,
-    url: Url,
+    asked: prometheus::Prometheus,
     askers: Arc<Semaphore>,
 }
 
@@ -53,23 +49,8 @@ impl Prometheus {
     /// # Errors
     /// [`Error::Url`]; nothing is asked yet.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let wrong = |why: &dyn std::fmt::Display| Error::Url(why.to_string());
-        let mut url = Url::parse(url).map_err(|error| wrong(&error))?;
-        if url.scheme() != "http" || !url.has_host() {
-            return Err(wrong(&"is no http://HOST:PORT"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(&"user and password do not belong into it"));
-        }
-        url.path_segments_mut().map_err(|()| wrong(&"has no host"))?.pop_if_empty().extend([
-            "api",
-            "v1",
-            "query_range",
-        ]);
-        let builder = Client::builder().user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")));
-        let client = builder.timeout(PATIENCE).redirect(redirect::Policy::none()).build();
-        let client = client.map_err(|error| wrong(&error))?;
-        Ok(Self { client, url, askers: Arc::new(Semaphore::new(MAX_ASKERS)) })
+        let asked = prometheus::Prometheus::new(url, PATIENCE, MAX_ANSWER_BYTES).map_err(Error::Url)?;
+        Ok(Self { asked, askers: Arc::new(Semaphore::new(MAX_ASKERS)) })
     }
 
     /// A tenant's samples up to `now_ns` (wall time), oldest first; none of a tenant that it does not know.
@@ -108,39 +89,10 @@ impl Prometheus {
 
     /// The values of an expression by second.
     async fn range(&self, expression: &str, end_s: i64) -> Result<BTreeMap<i64, f64>, Error> {
-        let mut url = self.url.clone();
-        let start_s = end_s - WINDOW_S;
-        url.query_pairs_mut()
-            .append_pair("query", expression)
-            .append_pair("start", &start_s.to_string())
-            .append_pair("end", &end_s.to_string())
-            .append_pair("step", &STEP_S.to_string());
-        let fail = |error: &dyn std::fmt::Display| Error::Answer(cut(&error.to_string()));
-        let mut response = self.client.get(url).send().await.map_err(|e| fail(&e.without_url()))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| fail(&e.without_url()))? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(fail(&format!("an answer of more than {MAX_ANSWER_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let status = response.status();
-        let answer: Answer =
-            serde_json::from_slice(&body).map_err(|error| fail(&format!("{status}: {error}")))?;
-        values(answer).map_err(|error| fail(&format!("{status}: {error}")))
+        let (start, end, step) = ((end_s - WINDOW_S).to_string(), end_s.to_string(), STEP_S.to_string());
+        let parameters = [("query", expression), ("start", &start), ("end", &end), ("step", &step)];
+        self.asked.ask("query_range", &parameters).await.map(values).map_err(Error::Answer)
     }
-}
-
-/// What Prometheus answers; `data` where it succeeded, else `error`.
-#[derive(Deserialize)]
-struct Answer {
-    data: Option<Data>,
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Series>,
 }
 
 #[derive(Deserialize)]
@@ -149,10 +101,9 @@ struct Series {
     values: Vec<(f64, String)>,
 }
 
-fn values(answer: Answer) -> Result<BTreeMap<i64, f64>, String> {
-    let data = answer.data.ok_or_else(|| answer.error.unwrap_or_else(|| "no data".to_owned()))?;
+fn values(series: Vec<Series>) -> BTreeMap<i64, f64> {
     // Every expression is a sum by tenant, of one tenant.
-    let values = data.result.into_iter().flat_map(|series| series.values);
+    let values = series.into_iter().flat_map(|series| series.values);
     let numbers = values.filter_map(|(second, text)| {
         let value = text.parse::<f64>().ok().filter(|value| value.is_finite())?;
         #[expect(
@@ -161,7 +112,7 @@ fn values(answer: Answer) -> Result<BTreeMap<i64, f64>, String> {
         )]
         Some((second.round() as i64, value))
     });
-    Ok(numbers.collect())
+    numbers.collect()
 }
 
 fn at(values: &BTreeMap<i64, f64>, second: i64) -> Figure {
@@ -192,10 +143,6 @@ fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn cut(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_its_numbers_or_its_error() {
-        let read = |text: &str| values(serde_json::from_str(text).unwrap());
+        let read = |text: &str| prometheus::read(text.as_bytes()).map(values);
         let good = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[15,"1.5"],[30,"NaN"],[45,"2"]]}]}}"#;
         assert_eq!(read(good), Ok([(15, 1.5), (45, 2.0)].into()));
         assert_eq!(
