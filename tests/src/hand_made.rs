@@ -101,7 +101,8 @@ impl HandMade {
         let procs = self.group(group)?.join("cgroup.procs");
         let mut pids = Vec::with_capacity(count);
         for _ in 0..count {
-            let child = Command::new("sleep").arg("86400").stdin(Stdio::null()).spawn()?;
+            let child =
+                Command::new("sleep").arg("86400").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
             let pid = child.id();
             self.children.push(child);
             fs::write(&procs, pid.to_string())?;

@@ -78,7 +78,7 @@ fn launch(program: &Path, dir: &Path, port: u16) -> Result<Child> {
     // Small, and as fast as a test wants it: nothing here has to survive the machine.
     command.args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]);
     command.arg("--performance-schema=ON");
-    let mut child = command.stdin(Stdio::null()).stderr(File::create(&log)?).spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?).spawn()?;
     let listens = eventually(PATIENCE, "mariadbd listens", || {
         let said = || fs::read_to_string(&log).unwrap_or_default();
         if let Some(status) = child.try_wait()? {

@@ -131,8 +131,8 @@ impl Labels {
         Self::from_pairs(std::iter::once(name).chain(labels).collect())
     }
 
-    /// As [`Labels::new`], with the metric's name among the pairs. What is too long is neither compared nor copied: it may
-    /// be as long as a body, and be named by each of its series.
+    /// As [`Labels::new`], with the metric's name among the pairs. What is too long is neither compared nor copied
+    /// here: it may be as long as a body, and be named by each of its series.
     ///
     /// # Errors
     /// [`LabelError`].

@@ -37,6 +37,11 @@ impl Scrapers {
         Self(known.into_iter().map(|(key, progress)| (key, scraper(progress))).collect())
     }
 
+    /// How far one of this name is.
+    pub(super) fn progress(&self, name: &str) -> Option<&Progress> {
+        self.0.get(name).map(|scraper| &scraper.progress)
+    }
+
     /// None for one too many.
     pub(super) fn scrape(
         &mut self,

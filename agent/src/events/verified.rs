@@ -24,10 +24,11 @@ use crate::prometheus::Prometheus;
 
 /// A Prometheus answers for two series in milliseconds, and its own scrape waits meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Two series are some 500 bytes; as many as there may be jobs under one name.
+/// Two series are some 200 bytes.
 const MAX_ANSWER_BYTES: usize = 16 << 10;
-/// How far behind a number it is looked for, s: clocks that differ, and a scraper that stood still.
-const BEHIND_S: u64 = 3_600;
+/// How far behind a number it is looked for, s: clocks that differ, one that was a time zone ahead until it was set among
+/// them, and a scraper that stood still.
+const BEHIND_S: u64 = 86_400;
 /// Answers in a row that do not appear before somebody is told: at 15 % lost one time in 300.
 const MISSED: u32 = 3;
 
@@ -109,7 +110,7 @@ pub(super) async fn scrape(events: &Events, name: &str) -> Batch {
     let mut held = lane.held.lock().await;
     let answer = lane.answer(events, &mut held, clock).await;
     let lack = match &answer {
-        Ok(_) if held.missed >= MISSED => Some(lane.never_appears(held.missed)),
+        Ok(_) if held.missed >= MISSED => Some(lane.never_appears()),
         Ok(_) => None,
         Err(why) => Some(why.clone()),
     };
@@ -151,23 +152,32 @@ impl Lane {
         Ok(Batch { events: answer.events, with_timestamps: false, number: Some(number) })
     }
 
-    /// As an earlier process left it; else it begins with the window.
+    /// As an earlier process left it, under whichever promise; else it begins with the window.
     async fn load(&self, events: &Events) -> Result<State, Error> {
         let name = self.name.clone();
         let row = events.ask(|reply| Command::Verified { name, reply }).await?;
-        let Some(bytes) = row else {
+        let mut state = if let Some(bytes) = row {
+            let state = State::from_bytes(&bytes);
+            state.ok_or_else(|| Error::Disk("what was sent last makes no sense".to_owned()))?
+        } else {
             let (server, _) = uuid::Uuid::new_v4().as_u64_pair();
-            return Ok(State::new(server, events.0.shared.read().first()));
+            State::new(server, events.0.shared.read().first())
         };
-        State::from_bytes(&bytes).ok_or_else(|| Error::Disk("what was sent last makes no sense".to_owned()))
+        // Another promise's word for what was sent is taken: beginning anew would double it.
+        let scrapers = events.0.scrapers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = scrapers.progress(&self.name) {
+            state.is_at_least(progress);
+        }
+        Ok(state)
     }
 
     /// The last number of each series of this name that it has.
     async fn read_back(&self, state: &State, now_ms: u64) -> Result<BTreeSet<u64>, String> {
         let age_s = state.looked_for().map_or(0, |number| now_ms.saturating_sub(number).div_ceil(1_000));
-        // A relabelling that takes away what tells the two series apart leaves nothing that is found.
+        // A relabelling that takes away what tells the two series apart leaves nothing that is found. Numbers only rise: of
+        // several targets, as of a pod that was made anew on its old disk, the highest is the last.
         let query = format!(
-            "last_over_time(sextant_events_answer{{scraper=\"{}\",server=\"{:016x}\",kind=~\"answer|probe\"}}[{}s])",
+            "max by (kind) (last_over_time(sextant_events_answer{{scraper=\"{}\",server=\"{:016x}\",kind=~\"answer|probe\"}}[{}s]))",
             Escaped(&self.name),
             state.server,
             BEHIND_S.saturating_add(age_s),
@@ -185,9 +195,9 @@ impl Lane {
         )
     }
 
-    fn never_appears(&self, missed: u32) -> String {
+    fn never_appears(&self) -> String {
         format!(
-            "{name}: {url} has none of the last {missed} answers: is it the Prometheus that scrapes with \
+            "{name}: {url} has none of the last answers: is it the Prometheus that scrapes with \
              ?scraper={name}, in one job only, and does no relabelling of its drop sextant_events_answer or its labels?",
             name = self.name,
             url = self.prometheus.url()

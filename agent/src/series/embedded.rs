@@ -236,7 +236,7 @@ impl Embedded {
         let mut all = BTreeMap::new();
         for number in self.days_within(range)? {
             let conditions = conditions.clone();
-            let found = self.ask(number, |reply| Command::Find { conditions, reply }).await?;
+            let found = self.ask(number, |reply| Command::Find { conditions, limit, reply }).await?;
             for (labels, last_ms) in found.into_iter().flatten() {
                 all.insert(labels, last_ms);
                 if all.len() > limit {
@@ -264,7 +264,7 @@ impl Embedded {
         for number in self.days_within(range)? {
             let (conditions, by_owned) = (conditions.clone(), by.iter().map(ToString::to_string).collect());
             let of_day =
-                self.ask(number, |reply| Command::Newest { conditions, by: by_owned, reply }).await?;
+                self.ask(number, |reply| Command::Newest { conditions, by: by_owned, limit, reply }).await?;
             let others = !newest.is_empty();
             newest.extend(of_day.into_iter().flatten().map(|(labels, last_ms)| Found { labels, last_ms }));
             if others {

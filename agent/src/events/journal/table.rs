@@ -207,8 +207,13 @@ fn restate(transaction: &WriteTransaction, totals: &Totals, window: &Window) -> 
         }
     }
     let mut meta = transaction.open_table(META)?;
-    let numbers =
-        [("accepted", past.accepted), ("uncounted", past.uncounted), ("forwarded", window.forwarded)];
+    // Where the window is empty nothing else says where it goes on.
+    let numbers = [
+        ("next_seq", window.first()),
+        ("accepted", past.accepted),
+        ("uncounted", past.uncounted),
+        ("forwarded", window.forwarded),
+    ];
     for (name, number) in numbers {
         meta.insert(name, number)?;
     }

@@ -143,3 +143,18 @@ fn settings_that_cannot_be_are_named() {
         assert!(matches!(opened, Err(Error::Config(_))));
     }
 }
+
+/// A fresh file in the place of a damaged one, while there is no event: the next has the next number all the same, since
+/// scrapers and the forwarder are known by theirs.
+#[test]
+fn a_fresh_file_goes_on_where_an_empty_window_was() {
+    let backend = redb::backends::InMemoryBackend::new();
+    let database = redb::Database::builder().create_with_backend(backend).unwrap();
+    journal::table::prepare(&database).unwrap();
+    let window = Window::new(5, Totals::default(), 0);
+    let totals = window.totals();
+    let change = journal::table::Change { totals: Some((&totals, &window)), ..Default::default() };
+    journal::table::apply(&database, &change).unwrap();
+    let loaded = journal::table::load(&database, &Config::default()).unwrap();
+    assert_eq!((loaded.window.first(), loaded.window.forwarded), (5, 5));
+}

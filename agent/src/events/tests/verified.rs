@@ -125,6 +125,21 @@ async fn what_is_read_back_is_not_sent_again_and_what_is_lost_is() {
     assert_eq!(read_back(&events).0, Condition::Up);
 }
 
+/// Whoever changes the promise has not changed what was sent.
+#[tokio::test]
+async fn what_another_promise_has_sent_is_not_sent_again() {
+    let (fake, disk, config) = start().await;
+    let before = Config { promise: Promise::AtMostOnce, ..config.clone() };
+    let events = open_with(&disk, &before, now);
+    post(&events, "n=a").await;
+    fake.store(&answer(&events, "a").await);
+    events.close().await;
+    let events = open_with(&disk, &config, now);
+    post(&events, "n=b").await;
+    scrapes(&events, &fake, 4).await;
+    assert_eq!(fake.samples(), [1, 1]);
+}
+
 /// A request that outlives the next one, behind a proxy that holds it back.
 #[tokio::test]
 async fn an_answer_that_is_stored_late_is_not_sent_again() {

@@ -66,6 +66,13 @@ impl State {
         Self { server, progress: Progress::at(base), answer: None, probe: None }
     }
 
+    /// What another cursor of this scraper has passed is done here, too.
+    pub(super) fn is_at_least(&mut self, other: &Progress) {
+        if other.base() > self.progress.base() {
+            self.progress = other.clone();
+        }
+    }
+
     /// The highest number that was given.
     pub(super) fn last(&self) -> Option<u64> {
         self.probe.max(self.answer.as_ref().map(|answer| answer.number))

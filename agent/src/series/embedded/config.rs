@@ -30,7 +30,7 @@ impl Default for Config {
             retention_days: 30,
             // A month of 10,000 samples a second at a byte and a half would be 39 GB: who has that says so.
             max_size_bytes: 20 << 30,
-            // 200,000 series are some 150 MB of memory.
+            // 200,000 series are some 70 MB of memory.
             max_series: 200_000,
             // A node of 500 pods has some 10,000.
             max_series_per_source: 20_000,

@@ -34,14 +34,17 @@ pub(super) enum Command {
         max_series: usize,
         reply: oneshot::Sender<Result<Snapshot, Error>>,
     },
+    /// More than `limit` are [`Error::TooMuch`].
     Find {
         conditions: Conditions,
+        limit: usize,
         reply: oneshot::Sender<Result<FoundSeries, Error>>,
     },
     /// Of those that share the values of some labels, the last.
     Newest {
         conditions: Conditions,
         by: Vec<String>,
+        limit: usize,
         reply: oneshot::Sender<Result<FoundSeries, Error>>,
     },
     LabelNames {

@@ -131,12 +131,13 @@ impl Worker {
             Command::Select { conditions, range, max_series, reply } => {
                 let _gone = reply.send(self.select(&conditions, range, max_series));
             }
-            Command::Find { conditions, reply } => {
-                let found = self.known().map(|index| found(index, index.select(&conditions)));
+            Command::Find { conditions, limit, reply } => {
+                let found = self.known().and_then(|index| found(index, index.select(&conditions), limit));
                 let _gone = reply.send(found);
             }
-            Command::Newest { conditions, by, reply } => {
-                let newest = self.known().map(|index| found(index, index.newest(&conditions, &by)));
+            Command::Newest { conditions, by, limit, reply } => {
+                let newest =
+                    self.known().and_then(|index| found(index, index.newest(&conditions, &by), limit));
                 let _gone = reply.send(newest);
             }
             Command::LabelNames { reply } => drop(reply.send(self.known().map(Index::label_names))),
@@ -389,9 +390,13 @@ impl Worker {
     }
 }
 
-fn found(index: &Index, numbers: Vec<u32>) -> FoundSeries {
+/// Series are numbers until it is known that they are few enough to be told.
+fn found(index: &Index, numbers: Vec<u32>, limit: usize) -> Result<FoundSeries, Error> {
+    if numbers.len() > limit {
+        return Err(Error::TooMuch { what: "series", limit });
+    }
     let one = |number| Some((Arc::new(index.labels(number)?), index.last_ms(number)?));
-    numbers.into_iter().filter_map(one).collect()
+    Ok(numbers.into_iter().filter_map(one).collect())
 }
 
 fn answer(group: Vec<Pending>, done: &Result<(), String>) {
