@@ -147,6 +147,29 @@ async fn past_the_window_an_event_is_history_and_still_counted() {
     assert_eq!(events.totals().series["events{a=\"1\"}"], 3);
 }
 
+/// Set forward and back by minutes: a series' timestamps rise all the same, none is another's, and each is sent.
+#[tokio::test]
+async fn a_clock_that_is_set_moves_no_event_onto_another() {
+    static CLOCK_MS: AtomicI64 = AtomicI64::new(NOW_MS);
+    let clock: WallClock = || CLOCK_MS.load(Ordering::Relaxed) * 1_000_000;
+    let events = open_with(&Disk::default(), &Config::default(), clock);
+    let (session, mut sent) = (Session::default(), std::collections::BTreeSet::new());
+    let mut last_ms = 0;
+    for step_ms in [0, 180_000, -240_000, 60_000, 0] {
+        CLOCK_MS.fetch_add(step_ms, Ordering::Relaxed);
+        for _ in 0..3 {
+            let ts_ms = post(&events, "same=1").await.ts_ms;
+            assert!(ts_ms > last_ms, "{step_ms}");
+            last_ms = ts_ms;
+            post(&events, &format!("step={step_ms}")).await;
+        }
+        tick(&events).await;
+        sent.extend(scrape(&events, &session).await);
+    }
+    assert_eq!(sent.len(), 5 * 6);
+    assert_eq!(scrape(&events, &Session::default()).await.len(), 5 * 6, "none was taken for an old one");
+}
+
 #[tokio::test]
 async fn what_is_to_be_forwarded_is_waited_for_and_remembered() {
     let disk = Disk::default();
