@@ -21,7 +21,7 @@ use crate::store::{Record, Status, Store};
 /// Records read at once, and their bytes: enough to share a commit's sync. With their labels their samples take several
 /// times that in memory, and once more while they are handed over.
 const PAGE_RECORDS: usize = 128;
-const PAGE_BYTES: usize = 512 << 10;
+const PAGE_BYTES: usize = 256 << 10;
 
 /// Between two notes of how far it went: after a crash a second's records are read again.
 const NOTE_EVERY: Duration = Duration::from_secs(1);

@@ -30,6 +30,10 @@ impl Head {
             self.series.push(Vec::new());
         }
         let Some(samples) = self.series.get_mut(number) else { return false };
+        if samples.capacity() == 0 {
+            // What is told twice a minute has no more before it goes into a chunk.
+            samples.reserve_exact(2);
+        }
         if samples.last().is_none_or(|last| last.at_ms < sample.at_ms) {
             samples.push(sample);
             self.samples += 1;
