@@ -35,14 +35,26 @@ impl Progress {
         }
     }
 
+    /// What is done there is done here, too.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.base = self.base.max(other.base);
+        self.beyond.extend(&other.beyond);
+        self.close_up();
+    }
+
+    /// The base is behind all that is done without a gap.
+    fn close_up(&mut self) {
+        self.beyond = self.beyond.split_off(&self.base);
+        while self.beyond.remove(&self.base) {
+            self.base += 1;
+        }
+    }
+
     /// The oldest of each series that is not done, at most `max`: a series' next one waits until this one is done.
     pub(super) fn next(&mut self, window: &Window, max: usize) -> Vec<(Seq, Event)> {
         if self.base < window.first() {
             self.base = window.first();
-            self.beyond = self.beyond.split_off(&self.base);
-            while self.beyond.remove(&self.base) {
-                self.base += 1;
-            }
+            self.close_up();
         }
         let mut taken = HashSet::new();
         let open = window.range(self.base, Seq::MAX).filter(|(seq, _)| !self.is_done(*seq));
@@ -89,6 +101,17 @@ mod tests {
         assert_eq!(progress.base(), 4);
         window.expire(4);
         assert_eq!(seqs(&mut progress, &window), [4]);
+        let of = |base, beyond: &[Seq]| Progress { base, beyond: beyond.iter().copied().collect() };
+        for (mut one, mut other, both) in [
+            (of(2, &[4, 7]), of(3, &[5]), of(3, &[4, 5, 7])),
+            (of(2, &[3, 9]), of(5, &[]), of(5, &[9])),
+            (of(1, &[3]), of(3, &[4]), of(5, &[])),
+        ] {
+            let before = one.clone();
+            one.join(&other);
+            other.join(&before);
+            assert_eq!((&one, &other), (&both, &both));
+        }
         assert_eq!(Progress::from_bytes(b"1234567"), None);
         assert_eq!(Progress::from_bytes(b""), None);
     }

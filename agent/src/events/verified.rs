@@ -166,7 +166,7 @@ impl Lane {
         // Another promise's word for what was sent is taken: beginning anew would double it.
         let scrapers = events.0.scrapers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(progress) = scrapers.progress(&self.name) {
-            state.is_at_least(progress);
+            state.join(progress);
         }
         Ok(state)
     }

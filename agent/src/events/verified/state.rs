@@ -67,10 +67,8 @@ impl State {
     }
 
     /// What another cursor of this scraper has passed is done here, too.
-    pub(super) fn is_at_least(&mut self, other: &Progress) {
-        if other.base() > self.progress.base() {
-            self.progress = other.clone();
-        }
+    pub(super) fn join(&mut self, other: &Progress) {
+        self.progress.join(other);
     }
 
     /// The highest number that was given.
