@@ -6,17 +6,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use sextant_tests::fault_proxy::{Fault, Plan};
 use sextant_tests::prometheus::{Prometheus, Scraping, Version};
 
-use crate::rig::{Load, Server, assert_exactly_once, longer, post, proxy, two};
+use crate::rig::{Load, Server, assert_exactly_once, kill_everybody, longer, post, proxy, two, wait};
 
 /// Enough for a window of all that is posted in one body.
 const SETTINGS: &str = "max_samples_per_scrape = 50000";
 
 fn load(events: u32) -> Load {
     Load { clients: 4, events: events * longer(), pause: Duration::from_millis(20) }
-}
-
-fn wait(seconds: u64) {
-    std::thread::sleep(Duration::from_secs(seconds * u64::from(longer())));
 }
 
 /// 15 % of answers cut, of posts and of scrapes; the server killed three times, each Prometheus twice.
@@ -27,18 +23,7 @@ fn cuts_and_kills(version: Version) {
     let dir = tempfile::tempdir().unwrap();
     let mut both = two(version, dir.path(), &Scraping::of(&proxy.address));
     let posting = post(&proxy.address, load(500));
-    for round in 0..3 {
-        wait(4);
-        server.kill();
-        wait(1);
-        server.revive();
-        if round < 2 {
-            for prometheus in &mut both {
-                prometheus.kill().unwrap();
-                prometheus.revive().unwrap();
-            }
-        }
-    }
+    kill_everybody(&mut server, &mut both);
     let ledger = posting.join().unwrap();
     assert_exactly_once("15 % cut, kills", &both, &ledger, &proxy);
 }

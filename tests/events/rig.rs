@@ -24,6 +24,28 @@ pub(crate) fn longer() -> u32 {
     std::env::var("SEXTANT_EVENTS_LONG").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
+/// As long as the form is.
+pub(crate) fn wait(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds * u64::from(longer())));
+}
+
+/// The server three times, each Prometheus twice.
+pub(crate) fn kill_everybody(server: &mut Server, both: &mut [Prometheus]) {
+    for round in 0..3 {
+        wait(4);
+        server.kill();
+        wait(1);
+        server.revive();
+        if round < 2 {
+            wait(2);
+            for prometheus in &mut *both {
+                prometheus.kill().unwrap();
+                prometheus.revive().unwrap();
+            }
+        }
+    }
+}
+
 pub(crate) fn labels(name: &str, value: &str) -> BTreeMap<String, String> {
     [(name.to_owned(), value.to_owned())].into()
 }

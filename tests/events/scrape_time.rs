@@ -8,7 +8,7 @@ use sextant_tests::prometheus::{Prometheus, Scraping, Version, free_port};
 use sextant_tests::role::eventually;
 
 use crate::client::Client;
-use crate::rig::{Ledger, Server, assert_exactly_once, difference, labels, longer, proxy};
+use crate::rig::{Ledger, Server, assert_exactly_once, difference, kill_everybody, labels, longer, proxy};
 
 /// An answer that comes whole before the connection ends was stored, and looks like those that are lost.
 const FAULTS: [Fault; 6] = [
@@ -48,25 +48,9 @@ impl Rig {
     fn post_and_kill(&mut self) -> Ledger {
         let address = self.server.address().to_owned();
         let posting = std::thread::spawn(move || post(&address, 900 * longer()));
-        for round in 0..3 {
-            wait(4);
-            self.server.kill();
-            wait(1);
-            self.server.revive();
-            if round < 2 {
-                wait(2);
-                for prometheus in &mut self.both {
-                    prometheus.kill().unwrap();
-                    prometheus.revive().unwrap();
-                }
-            }
-        }
+        kill_everybody(&mut self.server, &mut self.both);
         posting.join().unwrap()
     }
-}
-
-fn wait(seconds: u64) {
-    std::thread::sleep(Duration::from_secs(seconds * u64::from(longer())));
 }
 
 /// Mostly different ones: of equal events each takes a scrape.

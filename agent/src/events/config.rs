@@ -138,7 +138,7 @@ impl Config {
         const SUCH_AS: &str = "such as prometheus = { a = \"http://10.0.0.6:9090\" }";
         if self.promise == Promise::ExactlyOnce && self.prometheus.is_empty() {
             return Err(format!(
-                "prometheus: exactly-once asks each scraper's Prometheus what it stored, {SUCH_AS}"
+                "prometheus: exactly-once asks each scraper's Prometheus what it stored: say where it is, {SUCH_AS}"
             ));
         }
         for (name, url) in &self.prometheus {
