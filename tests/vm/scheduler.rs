@@ -167,7 +167,10 @@ fn belongs_to(scheduler: &Scheduler, node: &mut Node) -> Result<()> {
         let absent: Vec<_> = reading.bss_absent.iter().map(|(field, _)| *field).collect();
         ensure!(absent.iter().all(|field| *field == BssField::UserschedLastRunAt), "{absent:?}");
         ensure!(reading.bss.get(BssField::UserschedPid) == Some(scheduler.pid().into()));
-        ensure!(reading.bss.get(BssField::NrUserDispatches) > Some(0));
+        // Where a CPU is always idle, all tasks go there without user space being asked.
+        let halves = [BssField::NrUserDispatches, BssField::NrKernelDispatches];
+        let dispatches: Option<u64> = halves.into_iter().map(|half| reading.bss.get(half)).sum();
+        ensure!(dispatches > Some(0), "{:?}", reading.bss);
     } else {
         ensure!(reading.bss.get(BssField::NrOnlineCpus) > Some(0), "{:?}", reading.bss);
         let why = reading.bss_absent.iter().find(|(field, _)| *field == BssField::NrUserDispatches);

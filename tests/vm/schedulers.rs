@@ -1,6 +1,6 @@
 //! The ground that all other tests here stand on: the schedulers run, and their variables move as `bpftool` sees it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use sextant_tests::bpftool;
 use sextant_tests::scheduler::{Kind, Load, Scheduler, enable_seq, state, sysfs, wait_until};
 
@@ -29,7 +29,7 @@ fn bpfland_runs_and_its_bss_moves() -> Result<()> {
 fn without_a_scheduler_there_is_nothing_and_a_frozen_section_does_not_move() -> Result<()> {
     ensure!(state()? == "disabled");
     ensure!(sysfs("root/ops").is_err(), "a scheduler's name without a scheduler");
-    ensure!(bpftool::maps_named(".bss")?.is_empty(), "a .bss without a scheduler");
+    no_map_is_left()?;
 
     let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
     let _load = Load::start()?;
@@ -41,6 +41,8 @@ fn without_a_scheduler_there_is_nothing_and_a_frozen_section_does_not_move() -> 
 }
 
 fn runs_and_moves(kind: Kind) -> Result<()> {
+    // Those of a test that failed before this one are not this one's failure.
+    no_map_is_left()?;
     let enabled_before = enable_seq()?;
     let scheduler = Scheduler::start(kind)?;
     let name = sysfs("root/ops")?;
@@ -49,12 +51,22 @@ fn runs_and_moves(kind: Kind) -> Result<()> {
     {
         let _load = Load::start()?;
         let moved = only_map(".bss").and_then(|map| grows(map, kind.busy_counter()));
-        moved.with_context(|| format!("sched_ext is {:?}, {kind:?} says:\n{}", state(), scheduler.log()))?;
+        moved.map_err(|why| {
+            let (state, events) = (state(), sysfs("root/events"));
+            anyhow!(
+                "{why:#}\nsched_ext is {state:?}, its events {events:?}, {kind:?} says:\n{}",
+                scheduler.log()
+            )
+        })?;
     }
     let status = scheduler.stop()?;
     ensure!(status.success(), "{kind:?} ended with {status}");
-    // The kernel frees maps some time after their last user.
-    wait_until("its maps are gone", || Ok(bpftool::maps_named(".bss")?.is_empty()))
+    no_map_is_left()
+}
+
+/// The kernel frees maps some time after their last user.
+fn no_map_is_left() -> Result<()> {
+    wait_until("no scheduler's .bss is there", || Ok(bpftool::maps_named(".bss")?.is_empty()))
 }
 
 /// Waits until a counter has grown three times.

@@ -4,15 +4,18 @@
 //! The form is libtest's: a line `---- NAME stdout ----` begins what a failed test said, the next of its kind or a line
 //! `failures:` ends it.
 
+use std::collections::VecDeque;
 use std::fmt;
 
-/// Enough for a panic's place and its message; the whole is further up in the output.
-const LINES: usize = 8;
+/// Enough for a panic's place and its message, and at the end for what an error was caused by; the whole is further up
+/// in the output.
+const FIRST_LINES: usize = 8;
+const LAST_LINES: usize = 8;
 const LINE_BYTES: usize = 300;
 /// More tests than this fail for one reason, which the first of them say.
 const TESTS: usize = 20;
 
-/// Failed tests, each with the first of its words.
+/// Failed tests, each with the first and last of its words.
 #[derive(Default)]
 pub(crate) struct Failures {
     tests: Vec<Failure>,
@@ -25,6 +28,29 @@ pub(crate) struct Failures {
 struct Failure {
     test: String,
     words: Vec<String>,
+    /// The end of what `words` has no more room for.
+    last: VecDeque<String>,
+    /// Lines between the two.
+    left_out: usize,
+}
+
+impl Failure {
+    fn new(test: &str) -> Self {
+        Self { test: test.to_owned(), words: Vec::new(), last: VecDeque::new(), left_out: 0 }
+    }
+
+    fn line(&mut self, line: &str) {
+        let line = line.chars().take(LINE_BYTES).collect();
+        if self.words.len() < FIRST_LINES {
+            self.words.push(line);
+            return;
+        }
+        self.last.push_back(line);
+        if self.last.len() > LAST_LINES {
+            self.last.pop_front();
+            self.left_out += 1;
+        }
+    }
 }
 
 impl Failures {
@@ -34,29 +60,24 @@ impl Failures {
         if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
             self.open = self.tests.len() < TESTS;
             if self.open {
-                self.tests.push(Failure { test: test.to_owned(), words: Vec::new() });
+                self.tests.push(Failure::new(test));
             } else {
                 self.more += 1;
             }
         } else if line == "failures:" {
             self.open = false;
         } else if let Some(failure) = self.tests.last_mut().filter(|_| self.open)
-            && failure.words.len() < LINES
             && !line.is_empty()
         {
-            failure.words.push(line.chars().take(LINE_BYTES).collect());
+            failure.line(line);
         }
     }
 
     /// Adds those of another program or machine, their names after `label`.
     pub(crate) fn add(&mut self, label: &str, others: Self) {
         self.more += others.more;
-        self.tests.extend(
-            others
-                .tests
-                .into_iter()
-                .map(|it| Failure { test: format!("{label}{}", it.test), words: it.words }),
-        );
+        let named = |it: Failure| Failure { test: format!("{label}{}", it.test), ..it };
+        self.tests.extend(others.tests.into_iter().map(named));
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -69,6 +90,12 @@ impl fmt::Display for Failures {
         for failure in &self.tests {
             writeln!(out, "{}", failure.test)?;
             for words in &failure.words {
+                writeln!(out, "    {words}")?;
+            }
+            if failure.left_out > 0 {
+                writeln!(out, "    ({} lines left out)", failure.left_out)?;
+            }
+            for words in &failure.last {
                 writeln!(out, "    {words}")?;
             }
         }
@@ -98,10 +125,14 @@ mod tests {
         let mut failures = Failures::default();
         for test in 0..100 {
             failures.line(&format!("---- t{test} stdout ----"));
-            (0..50).for_each(|_| failures.line("words"));
+            (0..50).for_each(|word| failures.line(&format!("word {word}")));
         }
         let text = failures.to_string();
-        assert_eq!(text.lines().count(), 20 * 9 + 1);
-        assert!(text.ends_with("and 80 more\n"), "{text}");
+        assert_eq!(text.lines().count(), 20 * (1 + 8 + 1 + 8) + 1);
+        assert!(
+            text.starts_with("t0\n    word 0\n")
+                && text.contains("word 7\n    (34 lines left out)\n    word 42\n")
+        );
+        assert!(text.ends_with("    word 49\nand 80 more\n"), "{text}");
     }
 }
