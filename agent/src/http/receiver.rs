@@ -111,10 +111,10 @@ impl ReceiverState {
         queue::topics,
         alerts::alerts,
         telemetry::post,
-        telemetry::gpus,
+        telemetry::seen::gpus,
         telemetry::history::telemetry,
-        telemetry::hosts,
-        telemetry::namespaces,
+        telemetry::seen::hosts,
+        telemetry::seen::namespaces,
         series::list,
         series::labels,
         series::label_values,
@@ -156,10 +156,10 @@ pub fn router(state: &ReceiverState) -> Router {
         .route("/topics", get(queue::topics))
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/telemetry", post(telemetry::post))
-        .route("/api/v1/gpus", get(telemetry::gpus))
+        .route("/api/v1/gpus", get(telemetry::seen::gpus))
         .route("/api/v1/gpus/{id}/telemetry", get(telemetry::history::telemetry))
-        .route("/api/v1/hosts", get(telemetry::hosts))
-        .route("/api/v1/namespaces", get(telemetry::namespaces))
+        .route("/api/v1/hosts", get(telemetry::seen::hosts))
+        .route("/api/v1/namespaces", get(telemetry::seen::namespaces))
         .route("/api/v1/series", get(series::list))
         .route("/api/v1/labels", get(series::labels))
         .route("/api/v1/labels/{name}/values", get(series::label_values))

@@ -138,18 +138,18 @@ pub(super) async fn list(State(receiver): State<ReceiverState>, asked: Asked) ->
     let turn = receiver.series.room.turn().await?;
     let found = receiver.series.series.find(&asked.selection(false)?, range, limit).await?;
     let size_bytes = found.iter().map(|found| room::labels_bytes(&found.labels)).sum();
+    let head = format!(r#"{{"count":{},"series":["#, found.len());
     let series = found
         .into_iter()
         .map(|found| wire::FoundSeries { labels: wire::labels(&found.labels), last_ms: found.last_ms });
-    let series: Vec<_> = series.collect();
-    Ok(json::list(turn, size_bytes, format!(r#"{{"count":{},"series":["#, series.len()), series))
+    Ok(json::list(turn, size_bytes, head, series))
 }
 
 /// Words in their order.
 fn words(turn: Turn, words: BTreeSet<String>) -> Response {
     let size_bytes = words.iter().map(|word| size_of::<String>() + word.len()).sum();
     let head = format!(r#"{{"count":{},"values":["#, words.len());
-    json::list(turn, size_bytes, head, words.into_iter().collect())
+    json::list(turn, size_bytes, head, words)
 }
 
 /// Names of labels.

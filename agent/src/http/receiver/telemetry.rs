@@ -6,8 +6,6 @@
 //!
 //! Errors are `{"error","message"}`.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -18,25 +16,22 @@ use serde::Deserialize;
 use super::ReceiverState;
 use super::series::{MAX_SAMPLES, MAX_SERIES, ask, json};
 use crate::api::telemetry as wire;
-use crate::api::time::rfc3339;
-use crate::domain::series::{Labels, Operator, Range, Selection};
+use crate::domain::series::Range;
 use crate::http::error::Telemetry;
 use crate::http::{ApiError, body};
 use crate::queue::{NewMessage, Produce};
 use crate::receiver::collector::topic::TOPIC;
-use crate::receiver::telemetry::{UUID, Unfit, key, to_series};
+use crate::receiver::telemetry::{Unfit, key, to_series};
 use crate::series::MAX_AHEAD_MS;
 
 pub(super) mod history;
+pub(super) mod seen;
 
 /// Records in one body: half of what a partition of the default size takes, should all be of one device.
 const MAX_RECORDS: usize = 1_000;
 
 /// So many records of some kilobytes each.
 const BODY_BYTES: usize = 4 << 20;
-
-/// Where nothing else is said, who was seen in a day.
-const DAY_MS: i64 = 86_400_000;
 
 /// Takes a record, or an array of them: all of them or none.
 #[utoipa::path(post, path = "/telemetry", tag = "telemetry",
@@ -128,94 +123,6 @@ impl Parameters {
 
     fn end(&self) -> Option<&str> {
         self.end.as_deref().or(self.end_time.as_deref()).filter(|text| !text.is_empty())
-    }
-}
-
-/// GPUs that were seen.
-#[utoipa::path(get, path = "/api/v1/gpus", tag = "telemetry",
-    params(("start" = Option<String>, Query, description = "RFC 3339 or seconds since the epoch (also `start_time`): whole days; the last day, and if nobody was seen then, all that is kept"),
-        ("end" = Option<String>, Query, description = "the same (also `end_time`); now")),
-    responses((status = 200, body = wire::Gpus), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
-pub(super) async fn gpus(
-    State(receiver): State<ReceiverState>,
-    asked: Asked,
-) -> Result<Json<wire::Gpus>, Telemetry> {
-    let gpus = seen(&receiver, asked).await?;
-    Ok(Json(wire::Gpus { count: gpus.len(), gpus }))
-}
-
-/// Hosts of the GPUs that were seen.
-#[utoipa::path(get, path = "/api/v1/hosts", tag = "telemetry",
-    params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
-        ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
-    responses((status = 200, body = wire::Hosts), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
-pub(super) async fn hosts(
-    State(receiver): State<ReceiverState>,
-    asked: Asked,
-) -> Result<Json<wire::Hosts>, Telemetry> {
-    let counts = counted(seen(&receiver, asked).await?, |gpu| &gpu.hostname);
-    let hosts = counts.into_iter().map(|(hostname, gpu_count)| wire::HostGpus { hostname, gpu_count });
-    let hosts: Vec<_> = hosts.collect();
-    Ok(Json(wire::Hosts { count: hosts.len(), hosts }))
-}
-
-/// Namespaces whose pods used GPUs.
-#[utoipa::path(get, path = "/api/v1/namespaces", tag = "telemetry",
-    params(("start" = Option<String>, Query, description = "as of `/api/v1/gpus`"),
-        ("end" = Option<String>, Query, description = "as of `/api/v1/gpus`")),
-    responses((status = 200, body = wire::Namespaces), (status = 400, body = wire::TelemetryFailure),
-        (status = 413, body = wire::TelemetryFailure), (status = 503, body = wire::TelemetryFailure)))]
-pub(super) async fn namespaces(
-    State(receiver): State<ReceiverState>,
-    asked: Asked,
-) -> Result<Json<wire::Namespaces>, Telemetry> {
-    let counts = counted(seen(&receiver, asked).await?, |gpu| &gpu.namespace);
-    let namespaces = counts.into_iter().filter(|(namespace, _)| !namespace.is_empty());
-    let namespaces = namespaces.map(|(namespace, gpu_count)| wire::NamespaceGpus { namespace, gpu_count });
-    let namespaces: Vec<_> = namespaces.collect();
-    Ok(Json(wire::Namespaces { count: namespaces.len(), namespaces }))
-}
-
-fn counted(gpus: Vec<wire::Gpu>, of: impl Fn(&wire::Gpu) -> &String) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for gpu in gpus {
-        *counts.entry(of(&gpu).clone()).or_default() += 1;
-    }
-    counts
-}
-
-/// Every GPU once, as the series that was seen last describes it.
-async fn seen(receiver: &ReceiverState, asked: Asked) -> Result<Vec<wire::Gpu>, ApiError> {
-    let asked = parameters(asked)?;
-    let range = ask::range(asked.start(), asked.end(), (receiver.common.clock)(), DAY_MS)?;
-    let selection = Selection::default().and(UUID, Operator::NotEqual, "");
-    let _turn = receiver.series.room.turn().await?;
-    // A GPU has a series for each metric, and one more for each pod that used it.
-    let by = ["Hostname", UUID];
-    let mut found = receiver.series.series.newest(&selection, range, &by, MAX_SERIES * 10).await?;
-    if found.is_empty() && asked.start().is_none() {
-        let always = Range { from_ms: 0, ..range };
-        found = receiver.series.series.newest(&selection, always, &by, MAX_SERIES * 10).await?;
-    }
-    let mut gpus: Vec<_> = found.into_iter().map(|one| gpu(&one.labels, one.last_ms)).collect();
-    gpus.sort_unstable();
-    Ok(gpus)
-}
-
-fn gpu(labels: &Labels, last_ms: i64) -> wire::Gpu {
-    let label = |name| labels.get(name).unwrap_or_default().to_owned();
-    wire::Gpu {
-        hostname: label("Hostname"),
-        device_id: label("device"),
-        uuid: label(UUID),
-        gpu_id: label("gpu"),
-        model_name: label("modelName"),
-        container: label("container"),
-        pod: label("pod"),
-        namespace: label("namespace"),
-        last_seen: rfc3339(last_ms.saturating_mul(1_000_000)),
     }
 }
 

@@ -64,9 +64,13 @@ impl Index {
 
     /// Which series this is.
     pub(super) fn labels(&self, number: u32) -> Option<Labels> {
-        let text = |symbol| self.symbols.shared(symbol);
-        let pairs = self.get(number)?.labels.iter().map(|(name, value)| Some((text(*name)?, text(*value)?)));
-        Some(Labels::from_ordered(pairs.collect::<Option<_>>()?))
+        let labels = &self.get(number)?.labels;
+        // Collected through an option, they would be moved several times: it has no length.
+        let mut pairs = Vec::with_capacity(labels.len());
+        for (name, value) in labels {
+            pairs.push((self.symbols.shared(*name)?, self.symbols.shared(*value)?));
+        }
+        Some(Labels::from_ordered(pairs.into()))
     }
 
     /// Who brought it first.

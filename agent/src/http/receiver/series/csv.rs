@@ -24,13 +24,13 @@ pub(super) fn samples(turn: Turn, found: Vec<SeriesSamples>) -> Response {
                 let at = rfc3339(sample.at_ms.saturating_mul(1_000_000));
                 format!("{at},{metric},{labels},{}\r\n", sample.value)
             });
-            Ok(lines.collect::<String>())
+            Ok(lines.collect::<String>().into_bytes())
         })
     });
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"samples.csv\""),
     ];
-    let texts = std::iter::once(Ok(HEAD.to_owned())).chain(texts);
+    let texts = std::iter::once(Ok(HEAD.into())).chain(texts);
     (headers, turn.answer(size_bytes, pieces(texts))).into_response()
 }

@@ -1,6 +1,6 @@
 //! Lists as JSON, written in pieces: neither the text of all of it nor that of one long series is ever in memory.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use axum::body::Bytes;
 use axum::http::header;
@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Samples of one text, some 100 KiB.
 pub(super) const SAMPLES: usize = 4_096;
 
-type Text = serde_json::Result<String>;
+type Text = serde_json::Result<Vec<u8>>;
 
 /// The series and their samples.
 pub(super) fn samples(turn: Turn, found: Vec<SeriesSamples>) -> Response {
@@ -25,14 +25,18 @@ pub(super) fn samples(turn: Turn, found: Vec<SeriesSamples>) -> Response {
     response(turn, size_bytes, head, found.into_iter().enumerate().flat_map(|(at, one)| one_series(at, one)))
 }
 
-/// Items behind a head that ends with the bracket that they are in; they take so many bytes.
-pub(in super::super) fn list<T: Serialize + Send + 'static>(
+/// Items behind a head that ends with the bracket that they are in; what they are made of takes so many bytes.
+pub(in super::super) fn list<T: Serialize>(
     turn: Turn,
     size_bytes: usize,
     head: String,
-    items: Vec<T>,
+    items: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
 ) -> Response {
-    let text = |(at, item): (usize, T)| serde_json::to_string(&item).map(|text| behind(at, &text));
+    let text = |(at, item): (usize, T)| {
+        let mut text = behind(at);
+        serde_json::to_writer(&mut text, &item)?;
+        Ok(text)
+    };
     response(turn, size_bytes, head, items.into_iter().enumerate().map(text))
 }
 
@@ -42,7 +46,7 @@ fn response(
     head: String,
     texts: impl Iterator<Item = Text> + Send + 'static,
 ) -> Response {
-    let texts = std::iter::once(Ok(head)).chain(texts).chain([Ok("]}".to_owned())]);
+    let texts = std::iter::once(Ok(head.into_bytes())).chain(texts).chain([Ok(b"]}".to_vec())]);
     let body = turn.answer(size_bytes, pieces(texts));
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -51,10 +55,10 @@ fn response(
 pub(super) fn pieces(texts: impl Iterator<Item = Text>) -> impl Iterator<Item = io::Result<Bytes>> {
     let mut texts = texts.fuse();
     std::iter::from_fn(move || {
-        let mut piece = String::new();
+        let mut piece = Vec::new();
         while piece.len() < PIECE_BYTES {
             match texts.next() {
-                Some(Ok(text)) => piece.push_str(&text),
+                Some(Ok(text)) => piece.extend_from_slice(&text),
                 Some(Err(error)) => return Some(Err(error.into())),
                 None => break,
             }
@@ -63,8 +67,9 @@ pub(super) fn pieces(texts: impl Iterator<Item = Text>) -> impl Iterator<Item = 
     })
 }
 
-fn behind(at: usize, text: &str) -> String {
-    if at == 0 { text.to_owned() } else { format!(",{text}") }
+/// What comes between an item and the one before it.
+fn behind(at: usize) -> Vec<u8> {
+    if at == 0 { Vec::new() } else { vec![b','] }
 }
 
 /// As [`OneSeries`](crate::api::series::OneSeries): the first text has its labels, the last one its end.
@@ -74,15 +79,19 @@ fn one_series(at: usize, series: SeriesSamples) -> impl Iterator<Item = Text> {
     let parts = samples.len().div_ceil(SAMPLES).max(1);
     (0..parts).map(move |part| -> Text {
         let some = samples.iter().skip(part * SAMPLES).take(SAMPLES);
-        let pairs = serde_json::to_string(&some.map(|sample| Pair::from(*sample)).collect::<Vec<_>>())?;
+        let pairs = serde_json::to_vec(&some.map(|sample| Pair::from(*sample)).collect::<Vec<_>>())?;
         // Of a list in several parts, each is between the brackets of the whole.
-        let pairs = pairs.strip_prefix('[').and_then(|pairs| pairs.strip_suffix(']')).unwrap_or_default();
-        let before = if part > 0 {
-            ",".to_owned()
-        } else {
-            behind(at, &format!(r#"{{"labels":{},"samples":["#, serde_json::to_string(&labels)?))
-        };
-        Ok(before + pairs + if part + 1 == parts { "]}" } else { "" })
+        let pairs = pairs.strip_prefix(b"[").and_then(|pairs| pairs.strip_suffix(b"]")).unwrap_or_default();
+        let mut text = behind(if part == 0 { at } else { part });
+        if part == 0 {
+            write!(text, r#"{{"labels":{},"samples":["#, serde_json::to_string(&labels)?)
+                .map_err(serde_json::Error::io)?;
+        }
+        text.extend_from_slice(pairs);
+        if part + 1 == parts {
+            text.extend_from_slice(b"]}");
+        }
+        Ok(text)
     })
 }
 

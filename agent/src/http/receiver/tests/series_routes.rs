@@ -276,6 +276,7 @@ async fn answers_hold_their_room_until_they_are_read() {
         ("/api/v1/samples?match=m", 500),
         ("/api/v1/samples?match=m&format=csv", 500),
         ("/api/v1/gpus/u/telemetry", 100),
+        ("/api/v1/gpus", 1),
         ("/api/v1/statistics?match=m", 1),
         ("/api/v1/series", 1),
         ("/api/v1/labels", 1),
@@ -289,7 +290,7 @@ async fn answers_hold_their_room_until_they_are_read() {
         assert_eq!(receiver.door.room.free(), free, "{path}");
     }
     // An error and a short list hold nothing.
-    for path in ["/api/v1/samples?match=", "/api/v1/gpus"] {
+    for path in ["/api/v1/samples?match=", "/api/v1/hosts"] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let unread = receiver.router.clone().oneshot(request).await.unwrap();
         assert_eq!(receiver.door.room.free(), free, "{path} {}", unread.status());
