@@ -54,8 +54,8 @@ fn node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
     if args.shared.check {
         return print(&app::check::node(&config)?);
     }
-    let _log = telemetry::init(&config.log)?;
     app::node::prepare();
+    let _log = telemetry::init(&config.log)?;
     runtime()?.block_on(app::node::run(config))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -68,8 +68,8 @@ fn receiver(args: &ReceiverArgs) -> anyhow::Result<ExitCode> {
     if args.shared.check {
         return print(&app::check::receiver(&config)?);
     }
-    let _log = telemetry::init(&config.log)?;
     app::receiver::prepare();
+    let _log = telemetry::init(&config.log)?;
     runtime()?.block_on(app::receiver::run(config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -68,7 +68,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         // 1 GiB: an hour of 100 nodes at 3 KiB a second each. 256 MiB: 2,500 nodes with 100 KiB of pods.
-        Self { max_size_bytes: 1 << 30, max_latest_bytes: 256 << 20, cache_bytes: 16 << 20 }
+        Self { max_size_bytes: 1 << 30, max_latest_bytes: 256 << 20, cache_bytes: 8 << 20 }
     }
 }
 

@@ -44,10 +44,9 @@ pub fn openapi() -> String {
     http::openapi::to_json(&http::node::document())
 }
 
-/// What is set up while the process has one thread.
+/// What is set up while the process has one thread: the log has one of its own.
 pub fn prepare() {
     crate::kernel::heap::share();
-    super::open_files::raise();
 }
 
 /// Runs until a signal or a critical failure, after [`prepare`].
@@ -55,6 +54,7 @@ pub fn prepare() {
 /// # Errors
 /// When it cannot start (a taken port, an unusable data directory), or a critical task ended.
 pub async fn run(config: Config) -> Result<()> {
+    super::open_files::raise();
     let started_at_ns = super::wall_ns();
     let facts = HostFacts::read(&config.host, &config.node.name);
     let (keys, mut reload) = reload::keys(&config.keys)?;

@@ -38,7 +38,7 @@ pub fn openapi() -> String {
     http::openapi::to_json(&http::receiver::document())
 }
 
-/// What is set up while the process has one thread.
+/// What is set up while the process has one thread: the log has one of its own.
 pub fn prepare() {
     crate::kernel::heap::share_between_two();
 }

@@ -13,35 +13,40 @@ use std::ptr::with_exposed_provenance_mut;
 
 use rustix::mm::{Advice, madvise};
 
-/// One heap for all threads. To be said before there are any others. Few of the node's threads are busy at once, so
-/// none waits for another's allocation to speak of.
+/// One heap for all threads, and what is large is given back when it is free. To be said before there are any others. Few
+/// of the node's threads are busy at once, so none waits for another's allocation to speak of.
 pub fn share() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the function takes two numbers; no other thread allocates yet, and if one did it would keep its heap.
-    let _accepted = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    set(1, 128 << 10, 256 << 10);
 }
 
-/// Two heaps for all threads, and what is large is given back when it is free: a receiver takes bodies of megabytes on any of
-/// a dozen threads, and with a heap for each of them was twice as large. To be said before there are any others.
+/// Two heaps for all threads, and larger pieces: a receiver takes bodies of megabytes on any of a dozen threads, and with a
+/// heap for each of them was twice as large.
 pub fn share_between_two() {
+    set(2, 256 << 10, 1 << 20);
+}
+
+/// So many heaps; a block from `own_bytes` on is a mapping of its own, and `spare_bytes` may stay at a heap's end. Unless
+/// they are said, each large block that is freed raises both, up to 32 MiB, and all below stays: the kernel's types, read
+/// once, did that.
+#[cfg_attr(not(target_env = "gnu"), expect(unused_variables, reason = "another allocator is left alone"))]
+fn set(heaps: i32, own_bytes: i32, spare_bytes: i32) {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [
-        (libc::M_ARENA_MAX, 2),
-        // Fixed: else each large block that is freed raises it, up to 32 MiB, and all below stays.
-        (libc::M_MMAP_THRESHOLD, 256 << 10),
-        (libc::M_TRIM_THRESHOLD, 1 << 20),
+        (libc::M_ARENA_MAX, heaps),
+        (libc::M_MMAP_THRESHOLD, own_bytes),
+        (libc::M_TRIM_THRESHOLD, spare_bytes),
     ] {
-        // SAFETY: as in `share`.
+        // SAFETY: the function takes two numbers; no other thread allocates yet, and if one did it would keep its heap.
         let _accepted = unsafe { libc::mallopt(parameter, value) };
     }
 }
 
-/// Gives the system what the allocator holds and nobody uses, and unmaps the program's code. Takes milliseconds: not for
-/// every day.
+/// Gives the system what the allocator holds and nobody uses, and unmaps the code of the program and its libraries. Takes
+/// milliseconds: not for every day.
 pub fn trim() {
     for (from, to) in code() {
-        // SAFETY: the program's file, mapped private and never written: a page of it that is used again is mapped again,
-        // with the same bytes, from the page cache or the disk.
+        // SAFETY: files, mapped private and never written: a page of them that is used again is mapped again, with the same
+        // bytes, from the page cache or the disk.
         let _left_mapped =
             unsafe { madvise(with_exposed_provenance_mut(from), to - from, Advice::LinuxDontNeed) };
     }
@@ -50,20 +55,18 @@ pub fn trim() {
     let _anything_given_back = unsafe { libc::malloc_trim(0) };
 }
 
-/// Where the code of this program is mapped, and its constants, which are the file's beginning. What else is read-only in
-/// it was written by the dynamic loader. Format: proc_pid_maps(5).
+/// Where code is mapped, the program's and its libraries', and the beginnings of their files, which are constants. What
+/// else is read-only of them was written by the dynamic loader. Format: proc_pid_maps(5).
 fn code() -> Vec<(usize, usize)> {
-    let (Ok(maps), Ok(own)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
-        return Vec::new();
-    };
+    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return Vec::new() };
     let place = |line: &str| {
         let mut words = line.splitn(6, ' ');
         let (addresses, flags, offset) = (words.next()?, words.next()?, words.next()?);
-        let is_own = words.nth(2)?.trim_start() == own.to_str()?;
+        let is_file = words.nth(2)?.trim_start().starts_with('/');
         let is_written_by_nobody = flags == "r-xp" || flags == "r--p" && offset == "00000000";
         let (from, to) = addresses.split_once('-')?;
         let number = |text| usize::from_str_radix(text, 16).ok();
-        (is_own && is_written_by_nobody).then_some((number(from)?, number(to)?))
+        (is_file && is_written_by_nobody).then_some((number(from)?, number(to)?))
     };
     maps.lines().filter_map(place).collect()
 }
@@ -72,7 +75,7 @@ fn code() -> Vec<(usize, usize)> {
 mod tests {
     use super::*;
 
-    /// Resident bytes of the program's code, as the kernel tells them in `smaps`.
+    /// Resident bytes of the code, as the kernel tells them in `smaps`.
     fn resident_kb() -> u64 {
         let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
         let begins: Vec<_> = code().iter().map(|(from, to)| format!("{from:x}-{to:x} ")).collect();

@@ -51,8 +51,8 @@ pub struct Config {
     pub refresh_ms: u64,
     /// Let the kernel tell what happens (eBPF), where it permits that.
     pub events: bool,
-    /// Memory for events that are not read yet, bytes: a power of two, at least 4096. A node that forks without end
-    /// makes 3,000 a second of 64 bytes each, and they are read every 15 ms.
+    /// Memory for events that are not read yet, bytes: a power of two, at least 4096; 0 for 256 KiB a CPU, at most 1 MiB.
+    /// Two CPUs that fork without end make 3,000 events a second of 64 bytes each, and they are read every 15 ms.
     pub events_bytes: u32,
     /// Groups walked at most; nodes have hundreds, a runaway creator of groups must not stop the rest.
     pub max_groups: usize,
@@ -72,12 +72,25 @@ impl Default for Config {
             interval_ms: 1_000,
             refresh_ms: 30_000,
             events: true,
-            events_bytes: 1 << 20,
+            events_bytes: 0,
             max_groups: 50_000,
             max_depth: 64,
             max_tasks: 200_000,
             cri: true,
             kubelet: true,
+        }
+    }
+}
+
+impl Config {
+    /// [`Config::events_bytes`] where there are so many CPUs.
+    fn ring_bytes(&self, cpus: usize) -> u32 {
+        const OF_CPU: u32 = 256 << 10;
+        const MOST: u32 = 1 << 20;
+        match self.events_bytes {
+            0 => u32::try_from(cpus.max(1))
+                .map_or(MOST, |cpus| cpus.saturating_mul(OF_CPU).min(MOST).next_power_of_two()),
+            bytes => bytes,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use aya::util::online_cpus;
 use tokio::time::Instant;
 
 use super::feed::{FeedError, Kernel};
@@ -32,7 +33,8 @@ impl PodsSource {
         let Some(hierarchy) = self.forest.hierarchy() else {
             return self.detach(&"no cgroup hierarchy was found");
         };
-        let loaded = Kernel::load(&self.roots, hierarchy, self.config.events_bytes);
+        let cpus = online_cpus().map_or(1, |cpus| cpus.len());
+        let loaded = Kernel::load(&self.roots, hierarchy, self.config.ring_bytes(cpus));
         match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
             Ok((bell, kernel)) => {
                 self.bell = Some(bell);

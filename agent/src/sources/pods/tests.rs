@@ -268,3 +268,11 @@ fn configuration_refuses_unknown_keys() {
     assert_eq!(toml::from_str::<Config>("interval_ms = 500").unwrap().interval_ms, 500);
     assert!(toml::from_str::<Config>("intervall_ms = 500").is_err());
 }
+
+#[test]
+fn room_for_events_goes_by_the_cpus() {
+    let ring_bytes = |events_bytes, cpus| Config { events_bytes, ..Config::default() }.ring_bytes(cpus);
+    let by_cpus = [0, 1, 2, 3, 4, 64, usize::MAX].map(|cpus| ring_bytes(0, cpus) >> 10);
+    assert_eq!(by_cpus, [256, 256, 512, 1_024, 1_024, 1_024, 1_024]);
+    assert_eq!(ring_bytes(4_096, 64), 4_096);
+}
