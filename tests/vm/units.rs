@@ -15,6 +15,8 @@ use sextant_tests::netns::{Lab, Side};
 use sextant_tests::role::{eventually, sextant};
 use sextant_tests::scheduler::{Kind, Scheduler, undisturbed};
 
+use super::roles::dispatches;
+
 use super::roles::curl;
 
 /// Emulated machines are many times slower: a debug build has loaded its programs there in one to three minutes, on the one
@@ -56,8 +58,7 @@ fn a_scheduler_is_read_and_its_numbers_arrive() -> Result<()> {
     let scheduler = Scheduler::start(Kind::Rustland1_1_4)?;
     eventually(PATIENCE, "the receiver shows the scheduler's counters", || {
         let nodes: Value = serde_json::from_slice(&curl("http://127.0.0.1:8080/api/v1/nodes")?)?;
-        let counter = &nodes["nodes"][0]["scheduler"]["nr_user_dispatches"];
-        ensure!(counter.as_u64() > Some(0), "{nodes}");
+        ensure!(dispatches(&nodes["nodes"][0]["scheduler"]) > Some(0), "{nodes}");
         Ok(())
     })?;
     eventually(PATIENCE, "pods and run queues are measured", || {

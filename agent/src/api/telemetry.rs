@@ -62,7 +62,7 @@ pub struct Gpus {
 }
 
 /// A GPU as its newest series describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Gpu {
     /// Its host.
     pub hostname: String,

@@ -41,12 +41,12 @@ fn set(heaps: i32, own_bytes: i32, spare_bytes: i32) {
     }
 }
 
-/// Gives the system what the allocator holds and nobody uses, and unmaps the code of the program and its libraries. Takes
-/// milliseconds: not for every day.
+/// Gives the system what the allocator holds and nobody uses, and unmaps the program's code. Takes milliseconds: not for
+/// every day.
 pub fn trim() {
     for (from, to) in code() {
-        // SAFETY: files, mapped private and never written: a page of them that is used again is mapped again, with the same
-        // bytes, from the page cache or the disk.
+        // SAFETY: the program's file, mapped private and never written: a page of it that is used again is mapped again,
+        // with the same bytes, from the page cache or the disk.
         let _left_mapped =
             unsafe { madvise(with_exposed_provenance_mut(from), to - from, Advice::LinuxDontNeed) };
     }
@@ -55,18 +55,21 @@ pub fn trim() {
     let _anything_given_back = unsafe { libc::malloc_trim(0) };
 }
 
-/// Where code is mapped, the program's and its libraries', and the beginnings of their files, which are constants. What
-/// else is read-only of them was written by the dynamic loader. Format: proc_pid_maps(5).
+/// Where the code of this program is mapped, and its constants, which are the file's beginning. What else is read-only in
+/// it was written by the dynamic loader. Not libraries': they come and go, and what lies where one was is not theirs.
+/// Format: proc_pid_maps(5).
 fn code() -> Vec<(usize, usize)> {
-    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return Vec::new() };
+    let (Ok(maps), Ok(own)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
+        return Vec::new();
+    };
     let place = |line: &str| {
         let mut words = line.splitn(6, ' ');
         let (addresses, flags, offset) = (words.next()?, words.next()?, words.next()?);
-        let is_file = words.nth(2)?.trim_start().starts_with('/');
+        let is_own = words.nth(2)?.trim_start() == own.to_str()?;
         let is_written_by_nobody = flags == "r-xp" || flags == "r--p" && offset == "00000000";
         let (from, to) = addresses.split_once('-')?;
         let number = |text| usize::from_str_radix(text, 16).ok();
-        (is_file && is_written_by_nobody).then_some((number(from)?, number(to)?))
+        (is_own && is_written_by_nobody).then_some((number(from)?, number(to)?))
     };
     maps.lines().filter_map(place).collect()
 }
@@ -75,7 +78,7 @@ fn code() -> Vec<(usize, usize)> {
 mod tests {
     use super::*;
 
-    /// Resident bytes of the code, as the kernel tells them in `smaps`.
+    /// Resident bytes of the program's code, as the kernel tells them in `smaps`.
     fn resident_kb() -> u64 {
         let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
         let begins: Vec<_> = code().iter().map(|(from, to)| format!("{from:x}-{to:x} ")).collect();

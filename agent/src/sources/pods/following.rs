@@ -33,7 +33,7 @@ impl PodsSource {
         let Some(hierarchy) = self.forest.hierarchy() else {
             return self.detach(&"no cgroup hierarchy was found");
         };
-        let cpus = online_cpus().map_or(1, |cpus| cpus.len());
+        let cpus = online_cpus().map_or(usize::MAX, |cpus| cpus.len());
         let loaded = Kernel::load(&self.roots, hierarchy, self.config.ring_bytes(cpus));
         match loaded.and_then(|kernel| Ok((kernel.bell().map_err(FeedError::Bell)?, kernel))) {
             Ok((bell, kernel)) => {

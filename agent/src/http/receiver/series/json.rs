@@ -1,6 +1,6 @@
 //! Lists as JSON, written in pieces: neither the text of all of it nor that of one long series is ever in memory.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use axum::body::Bytes;
 use axum::http::header;
@@ -13,6 +13,9 @@ use crate::domain::series::SeriesSamples;
 
 /// A piece has at least so many bytes, so that many short texts are no pieces of their own.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// Most items are no longer.
+const ITEM_BYTES: usize = 512;
 
 /// Samples of one text, some 100 KiB.
 pub(super) const SAMPLES: usize = 4_096;
@@ -67,9 +70,11 @@ pub(super) fn pieces(texts: impl Iterator<Item = Text>) -> impl Iterator<Item = 
     })
 }
 
-/// What comes between an item and the one before it.
+/// The beginning of an item's text: what comes between it and the one before it.
 fn behind(at: usize) -> Vec<u8> {
-    if at == 0 { Vec::new() } else { vec![b','] }
+    let mut text = Vec::with_capacity(ITEM_BYTES);
+    text.extend((at > 0).then_some(b','));
+    text
 }
 
 /// As [`OneSeries`](crate::api::series::OneSeries): the first text has its labels, the last one its end.
@@ -84,8 +89,9 @@ fn one_series(at: usize, series: SeriesSamples) -> impl Iterator<Item = Text> {
         let pairs = pairs.strip_prefix(b"[").and_then(|pairs| pairs.strip_suffix(b"]")).unwrap_or_default();
         let mut text = behind(if part == 0 { at } else { part });
         if part == 0 {
-            write!(text, r#"{{"labels":{},"samples":["#, serde_json::to_string(&labels)?)
-                .map_err(serde_json::Error::io)?;
+            text.extend_from_slice(br#"{"labels":"#);
+            serde_json::to_writer(&mut text, &labels)?;
+            text.extend_from_slice(br#","samples":["#);
         }
         text.extend_from_slice(pairs);
         if part + 1 == parts {

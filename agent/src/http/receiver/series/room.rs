@@ -21,7 +21,8 @@ const AT_ONCE: usize = 4;
 /// What room is counted in: a sample.
 const UNIT_BYTES: usize = 16;
 
-/// A label's two boxes, and an allocator's share of them.
+/// A label's two pointers and the counts before its texts. The texts are counted as well, though labels from this disk share
+/// theirs with the index: those of another store are their own.
 const LABEL_BYTES: usize = 64;
 
 /// Half of what a request has: who gets no room by then is told so, and may still come again in time.
