@@ -74,13 +74,35 @@ impl Role {
         Self::start_by(command, role, "127.0.0.1:0", dir, args)
     }
 
-    fn start_by(mut command: Command, role: &str, listen: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+    /// A role on a free port as this user (`UID:GID`), in a root where the image has it; its log is in `dir`.
+    ///
+    /// # Errors
+    /// When it ends instead, with its log.
+    pub fn start_in_root(root: &Path, user: &str, role: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new("chroot");
+        command.args(["--userspec", user]).arg(root).arg("/usr/bin/sextant");
+        let data = Path::new("/var/lib/sextant").join(role);
+        Self::start_with_data(command, role, "127.0.0.1:0", dir, &data, args)
+    }
+
+    fn start_by(command: Command, role: &str, listen: &str, dir: &Path, args: &[&str]) -> Result<Self> {
+        Self::start_with_data(command, role, listen, dir, &dir.join("data"), args)
+    }
+
+    fn start_with_data(
+        mut command: Command,
+        role: &str,
+        listen: &str,
+        dir: &Path,
+        data: &Path,
+        args: &[&str],
+    ) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let log = dir.join(format!("{role}.log"));
         let log_file = std::fs::File::options().create(true).append(true).open(&log)?;
         let mut child = command
             .args([role, "--listen", listen, "--data-dir"])
-            .arg(dir.join("data"))
+            .arg(data)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
