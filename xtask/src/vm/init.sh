@@ -10,7 +10,13 @@ while [ ! -b /dev/vdc ] && [ $tries -lt 500 ]; do
     /bin/busybox usleep 10000
     tries=$((tries + 1))
 done
-# The console may be one of the modules.
+# The console may be one of the modules, and 6.1 shows it a moment before it can be opened. A shell whose own redirection fails
+# ends, and the kernel with it.
+tries=0
+until (: >/dev/hvc0) 2>/dev/null || [ $tries -ge 500 ]; do
+    /bin/busybox usleep 10000
+    tries=$((tries + 1))
+done
 exec </dev/null >/dev/hvc0 2>&1
 /bin/busybox mount -t ext4 /dev/vda /newroot || echo "no root file system"
 /bin/busybox mkdir -p /newroot/lib/modules /newroot/run
