@@ -73,6 +73,13 @@ impl Failures {
         }
     }
 
+    /// Something else than a test failed, and said this.
+    pub(crate) fn said(&mut self, who: &str, words: &str) {
+        let mut failure = Failure::new(who);
+        words.lines().map(str::trim_end).filter(|line| !line.is_empty()).for_each(|line| failure.line(line));
+        self.tests.push(failure);
+    }
+
     /// Adds those of another program or machine, their names after `label`.
     pub(crate) fn add(&mut self, label: &str, others: Self) {
         self.more += others.more;
@@ -118,6 +125,15 @@ mod tests {
         output.lines().for_each(|line| failures.line(line));
         let expected = "a::b\n    thread 'a::b' panicked at x.rs:1:2:\n    seen 4\nc\n    Error: gone\n";
         assert_eq!(failures.to_string(), expected);
+    }
+
+    #[test]
+    fn what_a_machine_said_stands_beside_the_tests() {
+        let mut machine = Failures::default();
+        machine.said("the guest died", "[1.0] hvc0\r\n\n[2.0] Kernel panic\n");
+        let mut failures = Failures::default();
+        failures.add("6.1 ", machine);
+        assert_eq!(failures.to_string(), "6.1 the guest died\n    [1.0] hvc0\n    [2.0] Kernel panic\n");
     }
 
     #[test]

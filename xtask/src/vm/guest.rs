@@ -109,7 +109,9 @@ pub(crate) fn run(cache: &Cache, kernel: &Kernel, job: &Job, label: Option<&str>
         let console = fs::read(dir.join("console")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
         let why = if ended.code() == Some(124) { "was still running at its time limit" } else { "died" };
-        eprintln!("vm: the guest {why} (QEMU: {ended}); its console:\n{}", console.trim_end());
+        let why = format!("the guest {why} (QEMU: {ended}); its console:");
+        eprintln!("vm: {why}\n{}", console.trim_end());
+        failures.said(&why, &console);
         NO_STATUS
     });
     if let Some(out) = &job.out {
