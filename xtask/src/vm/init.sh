@@ -13,7 +13,7 @@ done
 # The console may be one of the modules, and 6.1 shows it a moment before it can be opened. A shell whose own redirection fails
 # ends, and the kernel with it.
 tries=0
-until (: >/dev/hvc0) 2>/dev/null || [ $tries -ge 500 ]; do
+until [ -c /dev/hvc0 ] && (: >/dev/hvc0) 2>/dev/null || [ $tries -ge 500 ]; do
     /bin/busybox usleep 10000
     tries=$((tries + 1))
 done
